@@ -1,0 +1,1 @@
+//! (see the map in `lib.rs`)

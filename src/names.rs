@@ -1,0 +1,178 @@
+//! Every span, attribute, tag and metric name, in one place.
+//!
+//! Vocabulary: OpenTelemetry GenAI conventions v1.41.1 (`gen_ai.*`), OpenInference (`openinference.*`, `llm.*`,
+//! `input.*`, `output.*`, `session.id`), and our own under `fretcoach.*`. Which backend reads which name is a
+//! matter of delivery. [`is_personal`] marks the names whose values can hold what a player or a model said.
+
+/// Name of the OpenTelemetry resource `service.name`.
+pub const SERVICE: &str = "fretcoach";
+
+/// Root spans: one per operation.
+pub mod op {
+    /// One practice session, from first sample to summary.
+    pub const SESSION: &str = "practice session";
+    /// One piece of advice: window to text.
+    pub const LIVE_FEEDBACK: &str = "live-feedback";
+    /// One utterance of the coach: text to sound. A trace of its own.
+    pub const LIVE_COACH_TTS: &str = "live-coach-tts";
+    /// The summary at the end of a session.
+    pub const SESSION_SUMMARY: &str = "session-summary";
+}
+
+/// Child spans.
+pub mod span {
+    /// The capture stream was opened.
+    pub const CAPTURE_OPEN: &str = "capture open";
+    /// The device was lost, moved, stalled or starved, and what became of it.
+    pub const DEVICE_CHANGE: &str = "device change";
+    /// The window of playing was closed and frozen.
+    pub const METRICS_SNAPSHOT: &str = "metrics snapshot";
+    /// The prompt was rendered from its template.
+    pub const PROMPT_RENDER: &str = "prompt render";
+    /// One model attempt is named `chat {model}`.
+    pub const CHAT: &str = "chat";
+    /// The offline coach chose its words.
+    pub const OFFLINE_COACH: &str = "offline coach";
+    /// One request to a speech engine.
+    pub const TTS_REQUEST: &str = "tts request";
+    /// One utterance in the player.
+    pub const TTS_PLAYBACK: &str = "tts playback";
+}
+
+/// Attribute names.
+pub mod attr {
+    // Every span
+    pub const SESSION_ID: &str = "session.id";
+    pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
+    pub const USER_ID: &str = "user.id";
+    pub const KIND: &str = "openinference.span.kind";
+    pub const OPERATION: &str = "gen_ai.operation.name";
+    pub const INPUT: &str = "input.value";
+    pub const INPUT_MIME: &str = "input.mime_type";
+    pub const OUTPUT: &str = "output.value";
+    pub const OUTPUT_MIME: &str = "output.mime_type";
+    pub const TAGS: &str = "tag.tags";
+    pub const METADATA: &str = "metadata";
+    pub const ERROR_TYPE: &str = "error.type";
+    pub const WORKFLOW: &str = "gen_ai.workflow.name";
+    // Model calls
+    pub const PROVIDER: &str = "gen_ai.provider.name";
+    pub const SYSTEM: &str = "gen_ai.system";
+    pub const REQUEST_MODEL: &str = "gen_ai.request.model";
+    pub const REQUEST_TEMPERATURE: &str = "gen_ai.request.temperature";
+    pub const REQUEST_MAX_TOKENS: &str = "gen_ai.request.max_tokens";
+    pub const REQUEST_STREAM: &str = "gen_ai.request.stream";
+    pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
+    pub const RESPONSE_ID: &str = "gen_ai.response.id";
+    pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
+    pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+    /// Seconds (double) from the request to the first chunk of content.
+    pub const TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+    pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+    pub const CACHE_READ_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
+    pub const REASONING_TOKENS: &str = "gen_ai.usage.reasoning.output_tokens";
+    pub const SERVER_ADDRESS: &str = "server.address";
+    pub const SERVER_PORT: &str = "server.port";
+    pub const LLM_MODEL: &str = "llm.model_name";
+    pub const LLM_PROVIDER: &str = "llm.provider";
+    pub const LLM_PARAMETERS: &str = "llm.invocation_parameters";
+    pub const LLM_TOKENS_PROMPT: &str = "llm.token_count.prompt";
+    pub const LLM_TOKENS_COMPLETION: &str = "llm.token_count.completion";
+    pub const LLM_TOKENS_TOTAL: &str = "llm.token_count.total";
+    pub const LLM_TOKENS_CACHE_READ: &str = "llm.token_count.prompt_details.cache_read";
+    pub const LLM_TOKENS_REASONING: &str = "llm.token_count.completion_details.reasoning";
+    /// US dollars, from the price table.
+    pub const LLM_COST_TOTAL: &str = "llm.cost.total";
+    /// Prefix; followed by `.{n}.message.role` or `.{n}.message.content`.
+    pub const LLM_INPUT_MESSAGES: &str = "llm.input_messages";
+    /// Prefix; followed by `.{n}.message.role` or `.{n}.message.content`.
+    pub const LLM_OUTPUT_MESSAGES: &str = "llm.output_messages";
+    // Prompts
+    pub const PROMPT_TEMPLATE: &str = "llm.prompt_template.template";
+    pub const PROMPT_VERSION: &str = "llm.prompt_template.version";
+    pub const PROMPT_VARIABLES: &str = "llm.prompt_template.variables";
+    pub const PROMPT_NAME: &str = "fretcoach.prompt.name";
+    pub const PROMPT_HASH: &str = "fretcoach.prompt.sha256";
+    pub const PROMPT_LANGUAGE: &str = "fretcoach.prompt.language";
+    // Attempts and latency
+    pub const ATTEMPT: &str = "fretcoach.attempt";
+    pub const FALLBACK_REASON: &str = "fretcoach.fallback_reason";
+    pub const TTFT_MS: &str = "fretcoach.latency.first_token_ms";
+    pub const TTFS_MS: &str = "fretcoach.latency.first_sentence_ms";
+    pub const TTFB_MS: &str = "fretcoach.latency.first_byte_ms";
+    pub const FIRST_SAMPLE_MS: &str = "fretcoach.latency.first_audible_sample_ms";
+    pub const WAITED_FOR_PAUSE_MS: &str = "fretcoach.latency.waited_for_pause_ms";
+    // Speech
+    pub const TTS_ENGINE: &str = "fretcoach.tts.engine";
+    pub const TTS_VOICE: &str = "fretcoach.tts.voice";
+    pub const TTS_CHARS: &str = "fretcoach.tts.chars";
+    pub const TTS_BYTES: &str = "fretcoach.tts.bytes";
+    pub const TTS_SECONDS: &str = "fretcoach.tts.seconds";
+    pub const TTS_SENTENCE: &str = "fretcoach.tts.sentence";
+    pub const TTS_INTERRUPTED: &str = "fretcoach.tts.interrupted";
+    pub const TTS_UNDERRUNS: &str = "fretcoach.tts.underruns";
+    pub const OUTPUT_PERIOD: &str = "fretcoach.audio.output_period_frames";
+    // The window
+    pub const WINDOW_INDEX: &str = "fretcoach.window.index";
+    pub const WINDOW_START: &str = "fretcoach.window.start_s";
+    pub const WINDOW_END: &str = "fretcoach.window.end_s";
+    pub const WINDOW_NOTES: &str = "fretcoach.window.notes";
+    /// Prefix; followed by the metric's name. Absent when the metric is disabled or was not measured.
+    pub const SCORE: &str = "fretcoach.score";
+    pub const WEAKEST: &str = "fretcoach.weakest_metric";
+    pub const STRONGEST: &str = "fretcoach.strongest_metric";
+    // The real-time loop
+    pub const HOP_P50_NS: &str = "fretcoach.dsp.hop_p50_ns";
+    pub const HOP_P95_NS: &str = "fretcoach.dsp.hop_p95_ns";
+    pub const HOP_MAX_NS: &str = "fretcoach.dsp.hop_max_ns";
+    pub const HOPS: &str = "fretcoach.dsp.hops";
+    pub const OVERRUNS: &str = "fretcoach.dsp.overruns";
+    pub const DROPPED_SAMPLES: &str = "fretcoach.dsp.dropped_samples";
+    pub const DROPPED_EVENTS: &str = "fretcoach.dsp.dropped_events";
+    // The session
+    pub const FRETCOACH_SESSION: &str = "fretcoach.session";
+    pub const MODE: &str = "fretcoach.mode";
+    pub const DEPLOYMENT: &str = "fretcoach.deployment";
+    pub const SCALE: &str = "fretcoach.scale";
+    pub const BPM: &str = "fretcoach.bpm";
+    pub const AUDIO_HOST: &str = "fretcoach.audio.host";
+    pub const AUDIO_INPUT: &str = "fretcoach.audio.input";
+    pub const AUDIO_RATE: &str = "fretcoach.audio.sample_rate";
+    pub const AUDIO_PERIOD: &str = "fretcoach.audio.input_period_frames";
+    pub const REALTIME: &str = "fretcoach.audio.realtime_granted";
+    pub const DETECTOR: &str = "fretcoach.dsp.detector";
+    pub const DEVICE_FAULT: &str = "fretcoach.device.fault";
+    pub const GAP_SECONDS: &str = "fretcoach.device.gap_s";
+    // Joins between traces
+    pub const LINKED_TRACE: &str = "fretcoach.linked_trace_id";
+    pub const LINKED_SPAN: &str = "fretcoach.linked_span_id";
+    pub const ADVICE_ID: &str = "fretcoach.advice.id";
+}
+
+/// Tags that stand on root spans, so that one filter finds a kind of trace in every backend.
+pub mod tag {
+    pub const CORE: &str = "fretcoach-core";
+    pub const LIVE_COACH: &str = "live-coach";
+    pub const LIVE_FEEDBACK: &str = "live-feedback";
+    pub const TTS: &str = "tts";
+    pub const SESSION_SUMMARY: &str = "session-summary";
+    pub const AI_MODE: &str = "ai-mode";
+    pub const MANUAL_MODE: &str = "manual-mode";
+}
+
+/// True for attributes whose values can hold what a player played or a model said, by full name or prefix.
+/// `FRETCOACH_CAPTURE_CONTENT=false` drops exactly these.
+#[must_use]
+pub fn is_personal(name: &str) -> bool {
+    const EXACT: [&str; 6] = [
+        attr::INPUT,
+        attr::OUTPUT,
+        attr::PROMPT_VARIABLES,
+        attr::PROMPT_TEMPLATE,
+        attr::TTS_SENTENCE,
+        attr::METADATA,
+    ];
+    const PREFIX: [&str; 2] = [attr::LLM_INPUT_MESSAGES, attr::LLM_OUTPUT_MESSAGES];
+    EXACT.contains(&name) || PREFIX.iter().any(|p| name.starts_with(p))
+}

@@ -1,0 +1,131 @@
+//! The values that scoring yields: scores, notes with their verdict, windows, summaries.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dsp::event::NoteEvent;
+
+/// One of the four things that are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Intonation.
+    PitchAccuracy,
+    /// Share of the notes in the scale.
+    ScaleConformity,
+    /// Evenness against the beat.
+    TimingStability,
+    /// Unwanted sound against wanted.
+    NoiseControl,
+}
+
+/// Scores 0..100; `None` where a metric is disabled or was not measured (never 0 for lack of notes).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Intonation.
+    pub pitch_accuracy: Option<f64>,
+    /// Share of the notes in the scale.
+    pub scale_conformity: Option<f64>,
+    /// Evenness against the beat.
+    pub timing_stability: Option<f64>,
+    /// Unwanted sound against wanted.
+    pub noise_control: Option<f64>,
+    /// Weighted mean of the measured ones.
+    pub overall: Option<f64>,
+}
+
+/// A tendency of the timing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tendency {
+    /// Ahead of the beat, or getting faster.
+    Rushing,
+    /// Behind the beat, or getting slower.
+    Dragging,
+    /// Neither.
+    Steady,
+}
+
+/// What the scores rest on, in a musician's units. `None` where not measured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Notes judged (gated ones are not).
+    pub note_count: usize,
+    /// Notes heard while the coach spoke or input was lost: not judged.
+    pub gated_count: usize,
+    /// Share of the judged notes in the scale, 0..1.
+    pub in_scale_ratio: Option<f64>,
+    /// Share of the scale's pitch classes that were played, 0..1.
+    pub coverage: Option<f64>,
+    /// Notes outside the scale with how often, most frequent first, spelled (`C#`).
+    pub wrong_notes: Vec<(String, usize)>,
+    /// Pitch class (`G`, spelled by the scale) with the largest mean absolute deviation, and its mean signed cents.
+    pub worst_note: Option<(String, f64)>,
+    /// Mean absolute deviation, cents, tuning offset taken out.
+    pub mean_abs_cents: Option<f64>,
+    /// Mean signed deviation, cents, before the tuning offset is taken out.
+    pub mean_signed_cents: Option<f64>,
+    /// Constant offset of the whole guitar, cents.
+    pub tuning_offset_cents: Option<f64>,
+    /// Standard deviation (ddof 1) about the grid, ms, median offset taken out.
+    pub timing_sd_ms: Option<f64>,
+    /// Rushing, dragging or steady.
+    pub tendency: Option<Tendency>,
+    /// Change of tempo over time, bpm per minute.
+    pub drift_bpm_per_min: Option<f64>,
+    /// Tempo set, or inferred from the notes.
+    pub bpm: Option<f64>,
+    /// Unwanted against wanted power, dB.
+    pub noise_db: Option<f64>,
+    /// Main cause of the noise, in a musician's words (`string noise between notes`), when one stands out.
+    pub noise_cause: Option<String>,
+}
+
+/// A note with its verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgedNote {
+    /// What was heard.
+    #[serde(flatten)]
+    pub note: NoteEvent,
+    /// In the scale; `None` without a scale or when the metric is disabled.
+    pub in_scale: Option<bool>,
+    /// Deviation from the grid, ms, early negative, median offset taken out; `None` without a grid.
+    pub deviation_ms: Option<f64>,
+    /// Right by every enabled metric.
+    pub right: bool,
+}
+
+/// A closed window of playing: what a piece of advice is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// 0, 1, 2, …
+    pub index: u32,
+    /// Seconds on the capture clock.
+    pub start: f64,
+    /// Seconds on the capture clock.
+    pub end: f64,
+    /// Scores of this window alone.
+    pub scores: Scores,
+    /// What they rest on.
+    pub facts: Facts,
+    /// Weakest and strongest measured metric (`None` with none, or strongest `None` with only one).
+    pub weakest: Option<Metric>,
+    /// See `weakest`.
+    pub strongest: Option<Metric>,
+}
+
+/// The whole session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Seconds from the first to the last sample.
+    pub duration: f64,
+    /// Scores over all notes.
+    pub scores: Scores,
+    /// What they rest on.
+    pub facts: Facts,
+    /// See [`Window::weakest`].
+    pub weakest: Option<Metric>,
+    /// See [`Window::strongest`].
+    pub strongest: Option<Metric>,
+    /// Overall of each window in order (trend).
+    pub overall_by_window: Vec<Option<f64>>,
+}

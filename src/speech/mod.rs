@@ -1,0 +1,69 @@
+//! Text to speech: one trait, engines behind it (an OpenAI-compatible server, espeak-ng, any command, a fake).
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+/// Sound as it is made: mono, -1..1.
+pub struct PcmStream {
+    /// Samples a second.
+    pub sample_rate: u32,
+    /// Pieces in order; an error ends the stream.
+    pub chunks: BoxStream<'static, Result<Vec<f32>, SpeechError>>,
+}
+
+/// Why an engine made no (complete) sound.
+#[derive(Debug, thiserror::Error)]
+pub enum SpeechError {
+    /// The program is not installed or could not be started.
+    #[error(
+        "{engine}: {program} could not be started ({source}); install it or choose another speech engine"
+    )]
+    Start {
+        /// Engine.
+        engine: &'static str,
+        /// Program.
+        program: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The program or server failed midway.
+    #[error("{engine}: {message}")]
+    Failed {
+        /// Engine.
+        engine: &'static str,
+        /// What happened and what to do.
+        message: String,
+    },
+    /// Nothing came in time.
+    #[error("{engine} gave no sound within {after:?}; check the server or choose another speech engine")]
+    Timeout {
+        /// Engine.
+        engine: &'static str,
+        /// The limit.
+        after: std::time::Duration,
+    },
+}
+
+impl SpeechError {
+    /// Short fixed word for `error.type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => "engine_missing",
+            Self::Failed { .. } => "engine_failed",
+            Self::Timeout { .. } => "timeout",
+        }
+    }
+}
+
+/// A speech engine.
+pub trait Voice: Send + Sync {
+    /// `openai`, `espeak-ng`, `command`, `fake`.
+    fn engine(&self) -> &'static str;
+    /// Model, for servers.
+    fn model(&self) -> &str;
+    /// Voice.
+    fn voice(&self) -> &str;
+    /// Speaks one sentence. The future ends with the first sound (or the first error); the stream yields the rest.
+    fn speak(&self, text: &str) -> BoxFuture<'_, Result<PcmStream, SpeechError>>;
+}
