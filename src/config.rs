@@ -2,11 +2,15 @@
 //!
 //! Rank, rising: built-in, config file (`config.toml` in the data folder, or `--config`), `.env`, environment,
 //! flags. Unknown keys in the file and unknown `FRETCOACH_*` variables are errors that name the nearest known one.
-//! [`SETTINGS`] is the single table from which loading, the errors and `.env.example` come.
+//! [`settings::SETTINGS`] is the single table from which loading, the errors and `.env.example` come.
 
-use serde::{Deserialize, Serialize};
+pub mod load;
+pub mod settings;
+
 use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// All settings, resolved.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -341,7 +345,8 @@ mod duration {
     use std::time::Duration;
 
     pub fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&format!("{}ms", d.as_millis()))
+        let ms = d.as_millis();
+        s.serialize_str(&if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") })
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {

@@ -1,1 +1,5 @@
-//! (see the map in `lib.rs`)
+//! The command line and what it prints.
+pub mod args;
+pub mod display;
+pub mod exit;
+pub mod screen;

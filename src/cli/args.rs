@@ -1,0 +1,202 @@
+//! The command line. Flags that set a setting are made from the table of settings, so that name, meaning and
+//! rank are the same in the file, the environment and here.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::exit::CODES;
+use crate::config::settings::{self, Kind, SETTINGS, Setting};
+
+/// Settings outside `practice.*` and `audio.*` that have a flag too.
+const FURTHER_FLAGS: [&str; 5] =
+    ["llm.model", "llm.base_url", "llm.offline", "speech.engine", "telemetry.trace_layout"];
+/// Settings that every command takes.
+const GLOBAL: [&str; 3] = ["data_dir", "user", "deployment"];
+/// Settings that change what `analyze` finds.
+const ANALYSIS: [&str; 12] = [
+    "practice.scale",
+    "practice.bpm",
+    "practice.metrics",
+    "practice.sensitivity",
+    "practice.strictness",
+    "practice.a4",
+    "practice.tuning",
+    "practice.capo",
+    "practice.whole_scale",
+    "audio.detector",
+    "audio.channel",
+    "practice.language",
+];
+
+fn flag(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.key).long(setting.flag()).help(setting.doc);
+    match setting.kind {
+        Kind::Flag => {
+            arg.num_args(0..=1).default_missing_value("true").require_equals(true).value_name("BOOL")
+        }
+        Kind::Integer | Kind::Number => arg.value_name("N").allow_hyphen_values(true),
+        Kind::Duration => arg.value_name("TIME"),
+        _ => arg.value_name("TEXT"),
+    }
+}
+
+fn flags(keys: impl Iterator<Item = &'static str>) -> Vec<Arg> {
+    keys.map(|k| flag(settings::by_key(k).expect("flags name settings of the table"))).collect()
+}
+
+fn format(values: &'static [&'static str]) -> Arg {
+    Arg::new("format")
+        .long("format")
+        .value_parser(PossibleValuesParser::new(values))
+        .default_value("text")
+        .help("how to print")
+}
+
+/// The whole command line.
+#[must_use]
+pub fn command() -> Command {
+    let codes = CODES.iter().map(|(c, name, does)| format!("  {:>3} {name}: {does}", *c as u8));
+    let after = format!(
+        "Exit codes:\n{}\n\nEvery setting can also stand in config.toml or the environment: see .env.example.",
+        codes.collect::<Vec<_>>().join("\n")
+    );
+    let live = SETTINGS
+        .iter()
+        .map(|s| s.key)
+        .filter(|k| k.starts_with("practice.") || k.starts_with("audio.") || FURTHER_FLAGS.contains(k));
+    let session = || Arg::new("session").help("session id or its first characters, or latest");
+    let limit = || {
+        Arg::new("limit")
+            .long("limit")
+            .value_name("N")
+            .value_parser(clap::value_parser!(u32).range(1..))
+            .default_value("20")
+            .help("most rows")
+    };
+    Command::new("fretcoach")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Listens to your guitar, scores the playing, and coaches you aloud.")
+        .after_help(after)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(flags(GLOBAL.into_iter()).into_iter().map(|a| a.global(true)))
+        .arg(
+            Arg::new("config")
+                .long("config")
+                .env("FRETCOACH_CONFIG")
+                .value_name("FILE")
+                .global(true)
+                .help("config file instead of config.toml in the data folder"),
+        )
+        .subcommand(
+            Command::new("practice")
+                .about("Practise: live scores, spoken advice, a summary that is kept")
+                .args(flags(live))
+                .arg(
+                    Arg::new("no-speech")
+                        .long("no-speech")
+                        .action(ArgAction::SetTrue)
+                        .help("advice as text only"),
+                )
+                .arg(
+                    Arg::new("no-hub")
+                        .long("no-hub")
+                        .action(ArgAction::SetTrue)
+                        .help("no web pages (this version has none)"),
+                )
+                .arg(
+                    Arg::new("plain")
+                        .long("plain")
+                        .action(ArgAction::SetTrue)
+                        .help("plain lines instead of the live display"),
+                ),
+        )
+        .subcommand(
+            Command::new("analyze")
+                .about("Analyse a recording (WAV or FLAC) as the live path would")
+                .arg(Arg::new("file").value_name("FILE").required(true).help("the recording"))
+                .args(flags(ANALYSIS.into_iter()))
+                .arg(format(&["text", "json", "jsonl"])),
+        )
+        .subcommand(
+            Command::new("devices")
+                .about("List the sound devices")
+                .args(flags(["audio.host"].into_iter()))
+                .arg(format(&["text", "json"])),
+        )
+        .subcommand(
+            Command::new("history")
+                .about("List past sessions, or show one")
+                .arg(session())
+                .arg(limit())
+                .arg(format(&["text", "json"])),
+        )
+        .subcommand(
+            Command::new("traces")
+                .about("List the traces in the store, or show one as a tree")
+                .arg(Arg::new("trace").help("trace id or its first characters, or latest"))
+                .arg(
+                    Arg::new("session")
+                        .long("session")
+                        .value_name("SESSION")
+                        .help("only traces of this session (id, its first characters, or latest)"),
+                )
+                .arg(limit())
+                .arg(format(&["text", "json"])),
+        )
+        .subcommand(
+            Command::new("doctor")
+                .about("Test each part and say what to do about what fails")
+                .args(flags(["audio.host", "audio.input", "audio.output", "audio.channel"].into_iter()))
+                .arg(Arg::new("quiet").long("quiet").action(ArgAction::SetTrue).help("play nothing aloud"))
+                .arg(format(&["text", "json"])),
+        )
+}
+
+/// The settings given as flags of the chosen command (and the global ones), as (key, text).
+#[must_use]
+pub fn given(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for s in SETTINGS {
+        if let Ok(Some(text)) = matches.try_get_one::<String>(s.key) {
+            found.push((s.key, text.clone()));
+        }
+    }
+    if matches.try_get_one::<bool>("no-speech").ok().flatten() == Some(&true) {
+        found.push(("speech.engine", "none".into()));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_settings() {
+        let m = command()
+            .try_get_matches_from(
+                "fretcoach --data-dir /d practice --scale Am --bpm 100 --direct --coach-every 10s --no-speech --user u"
+                    .split(' '),
+            )
+            .unwrap();
+        let sub = m.subcommand_matches("practice").unwrap();
+        let given = given(sub);
+        for pair in [
+            ("data_dir", "/d"),
+            ("practice.scale", "Am"),
+            ("practice.bpm", "100"),
+            ("audio.direct", "true"),
+            ("practice.coach_every", "10s"),
+            ("speech.engine", "none"),
+            ("user", "u"),
+        ] {
+            assert!(given.contains(&(pair.0, pair.1.to_owned())), "{pair:?} missing in {given:?}");
+        }
+    }
+}
