@@ -1,1 +1,5 @@
-//! (see the map in `lib.rs`)
+//! Notes, scales, tunings and the tempo grid: what the numbers mean to a musician. Pure values, no state.
+pub mod grid;
+pub mod note;
+pub mod scale;
+pub mod tuning;
