@@ -1,1 +1,271 @@
-//! (see the map in `lib.rs`)
+//! What is kept: players, sessions, notes, windows, advice, and the spans of every operation, in one SQLite file.
+//!
+//! This is the only place with SQL. Columns use types that SQLite and Postgres share (see `migrations/`), parameters
+//! are written `$1`, queries are checked at run time.
+//!
+//! **What a crash costs.** The file is in WAL mode with `synchronous=NORMAL`: a killed process (`kill -9`) loses
+//! nothing that was committed, and [`SessionWriter`] commits twice a second. A power failure may take the last
+//! transactions before the last checkpoint, but never damages the file.
+//!
+//! **Several processes.** `history`, `traces` and `chat` open the same file while `practice` writes it: readers never
+//! block writers in WAL mode, writers wait for each other up to [`BUSY_TIMEOUT`]. Inside one process all writes go
+//! through one connection, so they queue instead of colliding.
+
+mod error;
+mod ids;
+pub mod lock;
+mod schema;
+mod sessions;
+mod spans;
+mod types;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+
+pub use error::StoreError;
+pub use ids::{AdviceId, InstanceId, SessionId, UserId};
+pub use lock::{CaptureLock, LockError};
+pub use spans::{
+    DeliveryRow, DeliveryState, Owner, Resend, SpanFilter, SpanRow, SpanStatus, StoredTrace, TraceRow,
+};
+pub use types::{
+    AdviceKind, AdviceRow, Batch, EndReason, GapRow, Health, LoopCost, NewSession, SessionFilter, SessionRow,
+    WindowRecord,
+};
+pub use writer::{SessionWriter, WriterState};
+
+/// Name of the database in the data folder.
+pub const DATABASE: &str = "fretcoach.db";
+
+/// How long a writer waits for another process: far longer than any transaction of ours takes.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections for reading. Each is a thread with a page cache; pages and commands never need more at once.
+const READERS: u32 = 2;
+
+/// Page cache of one connection, KiB (SQLite's default is 2 MiB; the daemon's whole budget is 60 MB).
+const CACHE_KIB: i64 = 1024;
+
+/// The store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `:memory:` for the one in memory, for messages.
+    path: PathBuf,
+    in_memory: bool,
+    write: SqlitePool,
+    read: SqlitePool,
+    instance: InstanceId,
+    /// Held from the first thing this process begins until it ends; tells other processes that it lives.
+    alive: Mutex<Option<lock::RoleLock>>,
+}
+
+impl Store {
+    /// Opens the database at `path`; folder and file are made when missing, older schemas are brought up to date.
+    ///
+    /// # Errors
+    /// Each with what to do: a folder that cannot be made or written, a full disk, a file that is damaged, foreign
+    /// (left untouched) or from a newer FretCoach.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, BUSY_TIMEOUT, None).await
+    }
+
+    /// Opens [`DATABASE`] in a data folder; see [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_in(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open(&data_dir.join(DATABASE)).await
+    }
+
+    /// `max_pages`: a size at which SQLite says that the disk is full, for tests.
+    async fn open_with(path: &Path, busy: Duration, max_pages: Option<u32>) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| StoreError::io(path, e))?;
+        }
+        schema::reject_foreign(path)?;
+        let mut options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .busy_timeout(busy)
+            .foreign_keys(true)
+            .pragma("cache_size", (-CACHE_KIB).to_string())
+            .disable_statement_logging();
+        if let Some(pages) = max_pages {
+            options = options.pragma("max_page_count", pages.to_string());
+        }
+        let failed = |e| StoreError::sqlite(path, e);
+        {
+            // Looked at before WAL mode is asked for: that would already change a file that may not be ours.
+            let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+            schema::identify(path, &mut connection).await?;
+            connection.close().await.map_err(failed)?;
+        }
+        let options = options.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Normal);
+        let pool = |n| {
+            SqlitePoolOptions::new().max_connections(n).acquire_timeout(busy * 2).before_acquire(
+                |connection, _| {
+                    // On a full disk SQLite rolls back by itself, sqlx still believes in the transaction and the
+                    // connection would refuse every further one: it is replaced.
+                    let whole = !connection.is_in_transaction();
+                    Box::pin(async move { Ok(whole) })
+                },
+            )
+        };
+        let write = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        schema::migrate(path, &write).await?;
+        let store =
+            Self::assemble(path.to_path_buf(), false, write, pool(READERS).connect_lazy_with(options));
+        // A read-only file opens without complaint: ask for the right to write now rather than after the first note.
+        match store.begin().await {
+            Ok(probe) => probe.rollback().await.map_err(failed)?,
+            // Somebody else writes: so it can be written.
+            Err(StoreError::Busy { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(store)
+    }
+
+    /// A store that lasts as long as this value: for tests, and where no data folder can be written.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] when SQLite itself fails.
+    pub async fn memory() -> Result<Self, StoreError> {
+        let path = PathBuf::from(":memory:");
+        let options =
+            SqliteConnectOptions::new().in_memory(true).foreign_keys(true).disable_statement_logging();
+        // One connection that never ends: in memory every connection is a database of its own.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(|e| StoreError::sqlite(&path, e))?;
+        schema::migrate(&path, &pool).await?;
+        Ok(Self::assemble(path, true, pool.clone(), pool))
+    }
+
+    fn assemble(path: PathBuf, in_memory: bool, write: SqlitePool, read: SqlitePool) -> Self {
+        let instance = InstanceId::new();
+        Self(Arc::new(Inner { path, in_memory, write, read, instance, alive: Mutex::new(None) }))
+    }
+
+    /// The database file; `None` in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        (!self.0.in_memory).then_some(self.0.path.as_path())
+    }
+
+    /// The folder of the database file; `None` in memory.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.path().and_then(Path::parent)
+    }
+
+    /// This process, as the owner of what it begins.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.0.instance
+    }
+
+    /// Closes the connections; what was committed is already safe.
+    pub async fn close(&self) {
+        self.0.read.close().await;
+        self.0.write.close().await;
+    }
+
+    /// Size, counts, and SQLite's own quick check of the file.
+    ///
+    /// # Errors
+    /// When the database cannot be read at all.
+    pub async fn health(&self) -> Result<Health, StoreError> {
+        let bytes = self.path().map_or(0, |p| {
+            let size = |p: &Path| std::fs::metadata(p).map_or(0, |m| m.len());
+            size(p) + size(&p.with_extension("db-wal"))
+        });
+        let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
+            .fetch_all(self.reader())
+            .await
+            .map_err(|e| self.failed(e))?;
+        faults.retain(|line| line != "ok");
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM sessions) AS sessions, (SELECT COUNT(*) FROM traces) AS traces",
+        )
+        .fetch_one(self.reader())
+        .await
+        .map_err(|e| self.failed(e))?;
+        Ok(Health {
+            path: self.path().map(Path::to_path_buf),
+            bytes,
+            schema: schema::newest(),
+            sessions: count(&row, "sessions").map_err(|e| self.failed(e))?,
+            traces: count(&row, "traces").map_err(|e| self.failed(e))?,
+            faults,
+        })
+    }
+
+    fn reader(&self) -> &SqlitePool {
+        &self.0.read
+    }
+
+    fn failed(&self, error: sqlx::Error) -> StoreError {
+        StoreError::sqlite(&self.0.path, error)
+    }
+
+    fn unreadable(&self, what: impl Into<String>, error: impl ToString) -> StoreError {
+        StoreError::Value { path: self.0.path.clone(), what: what.into(), message: error.to_string() }
+    }
+
+    /// A transaction that takes the write lock at once: one that reads first and writes later can be refused midway.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.0.write.begin_with("BEGIN IMMEDIATE").await.map_err(|e| self.failed(e))
+    }
+
+    /// Marks this process as living, before it begins something that another would otherwise close.
+    fn claim(&self) {
+        let Some(folder) = self.folder() else { return };
+        let mut alive = self.0.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if alive.is_none() {
+            match lock::RoleLock::acquire(folder, &owner_role(&self.0.instance.to_string()), true) {
+                Ok(role) => *alive = role,
+                Err(error) => tracing::warn!(%error, "this process cannot mark itself as running"),
+            }
+        }
+    }
+
+    /// True while the process that began something still runs (or when that cannot be told).
+    fn is_alive(&self, owner: &str) -> bool {
+        owner == self.0.instance.to_string()
+            || self.folder().is_some_and(|folder| lock::is_held(folder, &owner_role(owner)))
+    }
+}
+
+fn owner_role(instance: &str) -> String {
+    format!("process-{instance}")
+}
+
+/// A count, which is never negative.
+fn count(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
+}
+
+/// A stored moment (microseconds since 1970, UTC).
+fn micros(at: jiff::Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// Reads a stored moment; one outside the calendar reads as 1970.
+fn moment(micros: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,110 @@
+//! The schema: which file is ours, and how an older one becomes a new one.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{Row, SqlSafeStr};
+
+use super::StoreError;
+
+/// Stands in the header of our files (`PRAGMA application_id`): "FrCo".
+pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"FrCo");
+
+/// First bytes of every SQLite file, https://www.sqlite.org/fileformat.html
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// In order; a landed one is never edited.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "practice", include_str!("../../migrations/0001_practice.sql")),
+    (2, "traces", include_str!("../../migrations/0002_traces.sql")),
+];
+
+/// The newest schema that this program knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS[MIGRATIONS.len() - 1].0
+}
+
+/// Two processes that start at once both find the schema old; the one that comes second sees its migration fail and
+/// finds it done when it looks again.
+const ATTEMPTS: usize = 3;
+
+/// Fails when `path` holds something that is no SQLite database. Only looks at the first bytes.
+pub(super) fn reject_foreign(path: &Path) -> Result<(), StoreError> {
+    let foreign = |message: &str| StoreError::Foreign { path: path.to_path_buf(), message: message.into() };
+    if path.is_dir() {
+        return Err(foreign("it is a folder"));
+    }
+    let mut head = Vec::with_capacity(MAGIC.len());
+    match File::open(path) {
+        Ok(file) => {
+            file.take(MAGIC.len() as u64).read_to_end(&mut head).map_err(|e| StoreError::io(path, e))?
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::io(path, error)),
+    };
+    if head.is_empty() || head == MAGIC { Ok(()) } else { Err(foreign("the file is not an SQLite database")) }
+}
+
+/// Fails when the database was made by another program, or by a newer FretCoach. Changes nothing.
+pub(super) async fn identify(path: &Path, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let failed = |e| StoreError::sqlite(path, e);
+    let id: i32 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
+    let tables: i64 = sqlx::query("SELECT COUNT(*) AS n FROM sqlite_master")
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get("n"))
+        .map_err(failed)?;
+    if tables > 0 && id != APPLICATION_ID {
+        let message = "the database belongs to another program".to_owned();
+        return Err(StoreError::Foreign { path: path.to_path_buf(), message });
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date, each migration in a transaction of its own.
+pub(super) async fn migrate(path: &Path, pool: &SqlitePool) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS
+        .iter()
+        .map(|(version, name, sql)| {
+            Migration::new(*version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+        })
+        .collect();
+    let migrator = Migrator::with_migrations(migrations);
+    // Before the first table, so that even a half-made file is known as ours. A pragma takes no parameters.
+    let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
+    let id: i32 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(pool)
+        .await
+        .map_err(|e| StoreError::sqlite(path, e))?;
+    if id != APPLICATION_ID {
+        // Safe: the only thing inserted is a constant number.
+        sqlx::query(sqlx::AssertSqlSafe(mark))
+            .execute(pool)
+            .await
+            .map_err(|e| StoreError::sqlite(path, e))?;
+    }
+    let mut attempt = 1;
+    loop {
+        match migrator.run(pool).await {
+            Ok(()) => return Ok(()),
+            Err(MigrateError::VersionMissing(found)) if found > newest() => {
+                return Err(StoreError::Newer { path: path.to_path_buf(), found, known: newest() });
+            }
+            Err(MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _)) => {
+                let error = StoreError::sqlite(path, e);
+                let raced = matches!(error, StoreError::Database { .. } | StoreError::Busy { .. });
+                if !raced || attempt == ATTEMPTS {
+                    return Err(error);
+                }
+                attempt += 1;
+            }
+            Err(other) => {
+                return Err(StoreError::Corrupt { path: path.to_path_buf(), message: other.to_string() });
+            }
+        }
+    }
+}
