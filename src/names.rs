@@ -148,6 +148,8 @@ pub mod attr {
     pub const LINKED_TRACE: &str = "fretcoach.linked_trace_id";
     pub const LINKED_SPAN: &str = "fretcoach.linked_span_id";
     pub const ADVICE_ID: &str = "fretcoach.advice.id";
+    /// The parent of a span as it was, where that one was lost (a full queue) and the root stands in for it.
+    pub const LOST_PARENT: &str = "fretcoach.lost_parent_id";
 }
 
 /// Tags that stand on root spans, so that one filter finds a kind of trace in every backend.

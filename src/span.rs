@@ -96,6 +96,7 @@ impl Thread {
             .map(StringValue::from)
             .collect();
         span.put(attr::TAGS, Value::Array(all.into()));
+        begin(&span);
         span
     }
 
@@ -104,6 +105,7 @@ impl Thread {
     pub fn child(&self, parent: &Span, name: &str, kind: Kind) -> Span {
         let span = tracing::info_span!(target: TARGET, parent: parent, "step", otel.name = name);
         self.mark(&span, kind);
+        begin(&span);
         span
     }
 
@@ -112,6 +114,7 @@ impl Thread {
     pub fn client(&self, parent: &Span, name: &str, kind: Kind) -> Span {
         let span = tracing::info_span!(target: TARGET, parent: parent, "call", otel.name = name, otel.kind = "client");
         self.mark(&span, kind);
+        begin(&span);
         span
     }
 
@@ -121,6 +124,12 @@ impl Thread {
         span.put(attr::USER_ID, self.0.user.clone());
         span.put(attr::KIND, kind.openinference());
     }
+}
+
+/// Has the span begin now, with its marks on it: the layer would wait for the first child, and a killed process would
+/// leave no trace of it.
+fn begin(span: &Span) {
+    let _ = span.ids();
 }
 
 /// What can be said of a span while it lasts.
