@@ -4,6 +4,7 @@ pub mod cli;
 pub mod coach;
 pub mod config;
 pub mod dsp;
+pub mod http;
 pub mod llm;
 pub mod music;
 pub mod names;

@@ -1,5 +1,15 @@
 //! Language models: one trait, the OpenAI-compatible client behind it, a scripted fake, and the chain that falls back.
 
+mod chain;
+mod fake;
+mod openai;
+mod price;
+
+pub use chain::{Answer, Call, Chain, ChainError, Flow, Sink};
+pub use fake::{FakeModel, Script};
+pub use openai::{OPENAI, OpenAiModel};
+pub use price::{Price, Prices};
+
 use std::time::Duration;
 
 use futures::future::BoxFuture;

@@ -1,5 +1,16 @@
 //! Text to speech: one trait, engines behind it (an OpenAI-compatible server, espeak-ng, any command, a fake).
 
+mod engines;
+mod fake;
+mod openai;
+mod pcm;
+mod program;
+
+pub use engines::{engines, why_no_voice};
+pub use fake::{Act, FAKE_RATE, FakeVoice};
+pub use openai::OpenAiVoice;
+pub use program::Program;
+
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
