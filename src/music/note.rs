@@ -134,7 +134,12 @@ impl NoteName {
 impl fmt::Display for NoteName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.accidental < 0 { "b" } else { "#" };
-        write!(f, "{}{}", LETTERS[usize::from(self.letter)], sign.repeat(self.accidental.unsigned_abs().into()))
+        write!(
+            f,
+            "{}{}",
+            LETTERS[usize::from(self.letter)],
+            sign.repeat(self.accidental.unsigned_abs().into())
+        )
     }
 }
 
@@ -195,7 +200,8 @@ mod tests {
 
     #[test]
     fn notes_with_octaves_read_and_print() {
-        for (text, midi) in [("E2", 40), ("e4", 64), ("Bb3", 58), ("F♯4", 66), ("C-1", 0), ("G9", 127), ("Cb4", 59)]
+        for (text, midi) in
+            [("E2", 40), ("e4", 64), ("Bb3", 58), ("F♯4", 66), ("C-1", 0), ("G9", 127), ("Cb4", 59)]
         {
             assert_eq!(parse_midi(text), Some(midi), "{text}");
         }

@@ -129,9 +129,7 @@ impl ScaleKind {
     pub fn degrees(self) -> &'static [Degree] {
         match self {
             Self::Major | Self::Ionian => const { &[n(1), n(2), n(3), n(4), n(5), n(6), n(7)] },
-            Self::Minor | Self::Aeolian => {
-                const { &[n(1), n(2), flat(3), n(4), n(5), flat(6), flat(7)] }
-            }
+            Self::Minor | Self::Aeolian => const { &[n(1), n(2), flat(3), n(4), n(5), flat(6), flat(7)] },
             Self::MajorPentatonic => const { &[n(1), n(2), n(3), n(5), n(6)] },
             Self::MinorPentatonic => const { &[n(1), flat(3), n(4), n(5), flat(7)] },
             Self::Blues => const { &[n(1), flat(3), n(4), flat(5), n(5), flat(7)] },
@@ -145,22 +143,7 @@ impl ScaleKind {
             Self::Locrian => const { &[n(1), flat(2), flat(3), n(4), flat(5), flat(6), flat(7)] },
             Self::PhrygianDominant => const { &[n(1), flat(2), n(3), n(4), n(5), flat(6), flat(7)] },
             Self::Chromatic => {
-                const {
-                    &[
-                        n(1),
-                        flat(2),
-                        n(2),
-                        flat(3),
-                        n(3),
-                        n(4),
-                        flat(5),
-                        n(5),
-                        flat(6),
-                        n(6),
-                        flat(7),
-                        n(7),
-                    ]
-                }
+                const { &[n(1), flat(2), n(2), flat(3), n(3), n(4), flat(5), n(5), flat(6), n(6), flat(7), n(7)] }
             }
         }
     }
@@ -168,8 +151,8 @@ impl ScaleKind {
     /// Words that must be there, and words that may be there besides.
     fn words(self) -> (&'static [Word], &'static [Word]) {
         use Word::{
-            Aeolian, Blues, Chromatic, Dominant, Dorian, Harmonic, Ionian, Locrian, Lydian, Major, Melodic, Minor,
-            Mixolydian, Natural, Pentatonic, Phrygian,
+            Aeolian, Blues, Chromatic, Dominant, Dorian, Harmonic, Ionian, Locrian, Lydian, Major, Melodic,
+            Minor, Mixolydian, Natural, Pentatonic, Phrygian,
         };
         match self {
             Self::Major => (&[], &[Major, Natural]),
@@ -685,7 +668,9 @@ mod tests {
         assert!(name("minor pentatonic").contains("A minor pentatonic"));
         assert!(name("A foonic").contains("nearest: A "), "{}", name("A foonic"));
         assert!(name("Q minor").contains("minor"), "{}", name("Q minor"));
-        for text in ["A lydian blues", "A B minor", "A minor major", "Z", "12", "♯", "A 7", "💥", "Abbb", "h7"] {
+        for text in
+            ["A lydian blues", "A B minor", "A minor major", "Z", "12", "♯", "A 7", "💥", "Abbb", "h7"]
+        {
             assert!(matches!(Scale::parse(text), Err(ScaleError::Unknown { .. })), "{text}: {}", name(text));
         }
     }

@@ -43,7 +43,9 @@ pub struct Tuning {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TuningError {
     /// Neither a name nor a list of notes.
-    #[error("`{text}` is no tuning known here: write one of {known}, or the open strings from low to high, as `E2 A2 D3 G3 B3 E4`")]
+    #[error(
+        "`{text}` is no tuning known here: write one of {known}, or the open strings from low to high, as `E2 A2 D3 G3 B3 E4`"
+    )]
     Unknown {
         /// What was asked for.
         text: String,
@@ -195,7 +197,15 @@ impl Tuning {
 fn squeeze(text: &str) -> String {
     let plain: String = text
         .chars()
-        .map(|c| if c == '♯' { '#' } else if c == '♭' { 'b' } else { c })
+        .map(|c| {
+            if c == '♯' {
+                '#'
+            } else if c == '♭' {
+                'b'
+            } else {
+                c
+            }
+        })
         .filter(|c| c.is_alphanumeric() || *c == '#')
         .flat_map(char::to_lowercase)
         .collect();

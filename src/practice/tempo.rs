@@ -1,0 +1,435 @@
+//! Finding the beat: the grid of beats and subdivisions that best explains a run of note onsets.
+//!
+//! A grid is a tempo (which may change steadily), a place of the first beat and a [`Subdivision`]. Candidates come
+//! from the peaks of `|Σ exp(2πi (f t + c t²/2))|` over the onsets `t`; among them the one with the shortest
+//! description wins (Rissanen's minimum description length): each onset costs what it takes to name its place
+//! inside the beat and its distance from it, beside a few nats for what the grid itself needs. So quarters are
+//! preferred to eighths as long as they explain the notes, a few eighths among quarters suffice to prefer
+//! eighths, and rests cost nothing. An onset that fits nowhere has a bounded cost, so outliers do not bend the grid.
+
+use std::f64::consts::TAU;
+
+use crate::music::grid::Subdivision;
+
+/// Share of onsets expected to belong to no grid (touches of the pick, false onsets).
+const OUTLIERS: f64 = 0.04;
+/// Smallest spread assumed, seconds: onsets are not measured better than this, and without a floor the
+/// description of an exact grid would cost nothing at any tempo.
+const SMALLEST_SD: f64 = 0.002;
+/// Slowest and fastest rate of grid points searched for, per second (40 quarters a minute, sixteenths at 200 bpm).
+const RATES: (f64, f64) = (0.66, 13.5);
+/// Tempos inferred, bpm. Slower and faster ones are heard as twice or half of themselves.
+const INFERRED_BPM: (f64, f64) = (38.0, 250.0);
+/// How far from a set tempo the notes are followed (share of it).
+pub const FOLLOWED: f64 = 0.08;
+/// Largest change of tempo followed within one run of notes (share of it).
+const LARGEST_CHANGE: f64 = 0.16;
+/// Tempo that listeners prefer, bpm, and how strongly (McKinney and Moelants, "Ambiguity in tempo perception",
+/// 2006, find the resonance near 120 bpm and about an octave wide): decides between tempos that explain the notes
+/// about equally well. Nats per note, so that it holds against rhythms that repeat every two beats however long
+/// they go on.
+const PREFERRED_BPM: f64 = 120.0;
+const PREFERENCE_OCTAVES: f64 = 0.9;
+const PREFERENCE_NATS: f64 = 0.4;
+/// Peaks of the spectrum that are looked at.
+const PEAKS: usize = 6;
+
+/// The grid that explains a run of notes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// Tempo in the middle of the notes, beats per minute: the slope of a straight line through them.
+    pub bpm: f64,
+    /// Standard error of `bpm`.
+    pub bpm_error: f64,
+    /// Change of the tempo, bpm per minute.
+    pub drift: f64,
+    /// Standard error of `drift`.
+    pub drift_error: f64,
+    /// Where inside the beat notes fall.
+    pub subdivision: Subdivision,
+    /// Each onset's distance from its grid point at a constant tempo, seconds, early negative.
+    pub deviations: Vec<f64>,
+}
+
+/// Where to look for the tempo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Search {
+    /// Anywhere.
+    Any,
+    /// Within [`FOLLOWED`] of this tempo in bpm.
+    Near(f64),
+}
+
+/// Fits a grid to onsets in seconds, which must be finite and rising.
+/// `None` with fewer than four onsets, or when they span no time.
+#[must_use]
+pub fn fit(onsets: &[f64], search: Search) -> Option<Grid> {
+    let (first, last) = (*onsets.first()?, *onsets.last()?);
+    let span = last - first;
+    if onsets.len() < 4 || span.is_nan() || span < 4.0 / RATES.1 {
+        return None;
+    }
+    let mid = 0.5 * (first + last);
+    let times: Vec<f64> = onsets.iter().map(|t| t - mid).collect();
+    let mut best: Option<(f64, Line, Subdivision)> = None;
+    for (beat, slope, phase) in candidates(&times, span, search) {
+        let bpm = 60.0 * beat;
+        let allowed = match search {
+            Search::Any => (INFERRED_BPM.0..=INFERRED_BPM.1).contains(&bpm),
+            Search::Near(set) => (bpm / set - 1.0).abs() <= FOLLOWED,
+        };
+        if !allowed {
+            continue;
+        }
+        for subdivision in Subdivision::ALL {
+            let start = Line { beat, slope, phase };
+            let line = start.refined(&times, subdivision);
+            let cost = line.cost(&times, subdivision) + prior(&line, subdivision, span, onsets.len(), search);
+            if best.as_ref().is_none_or(|(least, ..)| cost < *least) {
+                best = Some((cost, line, subdivision));
+            }
+        }
+    }
+    let (_, line, subdivision) = best?;
+    Some(line.grid(&times, subdivision))
+}
+
+/// What the grid itself costs, nats.
+fn prior(line: &Line, subdivision: Subdivision, span: f64, notes: usize, search: Search) -> f64 {
+    let log_notes = (notes as f64).ln();
+    let kind = match subdivision {
+        Subdivision::Quarter | Subdivision::Eighth => 0.0,
+        Subdivision::Sixteenth => 0.5,
+        Subdivision::Triplet => 2.0,
+        Subdivision::EighthAndTriplet => 3.0,
+    };
+    let change = if line.slope == 0.0 { 0.0 } else { log_notes };
+    let tempo = match search {
+        // The finer the grid, the more of them were tried: chance finds one among many.
+        Search::Any => {
+            let octaves = (60.0 * line.beat / PREFERRED_BPM).log2() / PREFERENCE_OCTAVES;
+            let preference = 0.5 * PREFERENCE_NATS * notes as f64 * octaves * octaves;
+            (line.beat / subdivision.gap() * span).max(1.0).ln() + preference
+        }
+        Search::Near(_) => 0.0,
+    };
+    // Half a log for each free share of the places (Krichevsky and Trofimov).
+    let shares = 0.5 * (subdivision.places().len() - 1) as f64 * log_notes;
+    kind + change + tempo + shares
+}
+
+/// Time to beats: `beats = beat·t + slope·t²/2 + phase`, t in seconds from the middle of the notes.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    /// Beats per second at t = 0.
+    beat: f64,
+    /// Beats per second per second.
+    slope: f64,
+    /// Beats at t = 0.
+    phase: f64,
+}
+
+impl Line {
+    fn beats(&self, t: f64) -> f64 {
+        (0.5 * self.slope * t + self.beat) * t + self.phase
+    }
+
+    /// Seconds from the nearest grid point, that point in beats, and its place.
+    fn residual(&self, t: f64, subdivision: Subdivision) -> (f64, f64, usize) {
+        let beats = self.beats(t);
+        let (point, place) = subdivision.nearest(beats);
+        ((beats - point) / (self.beat + self.slope * t).max(1e-3), point, place)
+    }
+
+    /// The line through the grid points that the notes are nearest to, twice over.
+    fn refined(mut self, times: &[f64], subdivision: Subdivision) -> Self {
+        for _ in 0..2 {
+            let mut residuals: Vec<f64> = times.iter().map(|t| self.residual(*t, subdivision).0).collect();
+            let spread = robust_spread(&mut residuals.clone()).max(SMALLEST_SD);
+            let mut fit = Polynomial::default();
+            for (t, residual) in times.iter().zip(&mut residuals) {
+                fit.add(*t, self.residual(*t, subdivision).1, outlier_weight(*residual, spread));
+            }
+            let degree = if self.slope == 0.0 { 1 } else { 2 };
+            let Some([phase, beat, half_slope]) = fit.solve(degree) else { return self };
+            let next = Self { beat, slope: 2.0 * half_slope, phase };
+            // A fit that runs away has nothing to do with the candidate any more.
+            if (next.beat / self.beat - 1.0).abs() > 0.1 {
+                return self;
+            }
+            self = next;
+        }
+        self
+    }
+
+    /// Nats that it takes to name every onset, relative to naming only its beat.
+    fn cost(&self, times: &[f64], subdivision: Subdivision) -> f64 {
+        let places = subdivision.places().len();
+        let mut counts = [0.0f64; 4];
+        let mut squares = 0.0;
+        let found: Vec<(f64, usize)> = times
+            .iter()
+            .map(|t| {
+                let (residual, _, place) = self.residual(*t, subdivision);
+                (residual, place)
+            })
+            .collect();
+        let spread = robust_spread(&mut found.iter().map(|f| f.0).collect::<Vec<_>>()).max(SMALLEST_SD);
+        let mut inliers = 0.0;
+        for (residual, place) in &found {
+            counts[*place] += 1.0;
+            if residual.abs() <= 4.0 * spread {
+                squares += residual * residual;
+                inliers += 1.0;
+            }
+        }
+        let sd = (squares / f64::max(inliers, 1.0)).sqrt().max(SMALLEST_SD);
+        let beat_seconds = 1.0 / self.beat;
+        let total = times.len() as f64;
+        let density = |residual: f64, place: usize| {
+            let share = (counts[place] + 0.5) / (total + 0.5 * places as f64);
+            let z = residual / sd;
+            share * (-0.5 * z * z).exp() / (sd * TAU.sqrt())
+        };
+        -found
+            .iter()
+            .map(|(r, p)| ((1.0 - OUTLIERS) * density(*r, *p) * beat_seconds + OUTLIERS).ln())
+            .sum::<f64>()
+    }
+
+    /// Tempo, drift and deviations at a constant tempo.
+    fn grid(&self, times: &[f64], subdivision: Subdivision) -> Grid {
+        let points: Vec<f64> = times.iter().map(|t| self.residual(*t, subdivision).1).collect();
+        let line = TimeLine::through(&points, times, 1);
+        let curve = TimeLine::through(&points, times, 2);
+        let beat_seconds = line.coefficients[1];
+        let bpm = 60.0 / beat_seconds;
+        // d(60/T)/dt with T = dt/db: -60 T'/T³ per second, T' = 2 × the quadratic coefficient.
+        let to_drift = -7200.0 / curve.coefficients[1].powi(3);
+        Grid {
+            bpm,
+            bpm_error: line.errors[1] * bpm / beat_seconds,
+            drift: curve.coefficients[2] * to_drift,
+            drift_error: (curve.errors[2] * to_drift).abs(),
+            subdivision,
+            deviations: points.iter().zip(times).map(|(p, t)| t - line.at(*p)).collect(),
+        }
+    }
+}
+
+/// Where beats might be: (beats per second, its change per second, phase in beats at t = 0).
+fn candidates(times: &[f64], span: f64, search: Search) -> Vec<(f64, f64, f64)> {
+    let mut found = Vec::new();
+    let slopes = slopes(times.len(), span, search);
+    let mut from_peaks = |peaks: Vec<Peak>, counts: &[u32]| {
+        for peak in peaks {
+            for &count in counts {
+                let m = f64::from(count);
+                for turn in 0..count {
+                    // Only sets with unequal gaps care at which of the points the beat lies.
+                    if turn > 0 && (count == 4 || times.len() < 8) {
+                        break;
+                    }
+                    found.push((peak.rate / m, peak.slope / m, (peak.phase + f64::from(turn)) / m));
+                }
+            }
+        }
+    };
+    match search {
+        Search::Any => {
+            from_peaks(peaks(times, span, RATES, &slopes, PEAKS), &[1, 2, 3, 4]);
+        }
+        Search::Near(bpm) => {
+            for count in [1u32, 2, 3, 4] {
+                let rate = f64::from(count) * bpm / 60.0;
+                let range = (rate * (1.0 - FOLLOWED), rate * (1.0 + FOLLOWED));
+                let mut tops = peaks(times, span, range, &slopes, 2);
+                tops.push(Peak::at(times, rate, 0.0));
+                from_peaks(tops, &[count]);
+            }
+        }
+    }
+    found
+}
+
+/// Changes of rate to look for, relative to the rate, per second.
+fn slopes(notes: usize, span: f64, search: Search) -> Vec<f64> {
+    // A change of tempo cannot be told from uneven playing with few notes.
+    if notes < 12 {
+        return vec![0.0];
+    }
+    let largest = match search {
+        Search::Any => LARGEST_CHANGE,
+        Search::Near(_) => 2.0 * FOLLOWED,
+    };
+    // One cycle of difference at the ends of the span at the commonest rates (4 a second) takes 8/(4 span²).
+    let step = 3.0 / (4.0 * span * span);
+    let count = ((largest / span) / step).floor().min(8.0) as i32;
+    (-count..=count).map(|i| f64::from(i) * step).collect()
+}
+
+/// A peak of the spectrum of the onsets.
+#[derive(Clone, Copy, Debug)]
+struct Peak {
+    height: f64,
+    rate: f64,
+    slope: f64,
+    /// Cycles at t = 0.
+    phase: f64,
+}
+
+impl Peak {
+    fn at(times: &[f64], rate: f64, slope: f64) -> Self {
+        let (mut re, mut im) = (0.0, 0.0);
+        for t in times {
+            let (s, c) = (TAU * (rate + 0.5 * slope * t) * t).sin_cos();
+            re += c;
+            im += s;
+        }
+        // The onsets' cycles are at angle/2π; grid points are where rate·t + … + phase is whole.
+        Self { height: re.hypot(im), rate, slope, phase: -im.atan2(re) / TAU }
+    }
+}
+
+/// The highest peaks over rate and change of rate, highest first, no two of the same rate.
+fn peaks(times: &[f64], span: f64, range: (f64, f64), slopes: &[f64], count: usize) -> Vec<Peak> {
+    // A third of the width of a peak.
+    let step = 0.33 / span;
+    let steps = (((range.1 - range.0) / step).ceil() as usize).clamp(2, 4000);
+    let mut tops: Vec<Peak> = Vec::new();
+    for &relative in slopes {
+        // The change is relative to the rate, so that it does not favour fine grids; in turns of e^{iθ} per step.
+        let mut turns: Vec<(f64, f64, f64, f64)> = times
+            .iter()
+            .map(|t| {
+                let warped = t + 0.5 * relative * t * t;
+                let (s, c) = (TAU * range.0 * warped).sin_cos();
+                let (ds, dc) = (TAU * step * warped).sin_cos();
+                (c, s, dc, ds)
+            })
+            .collect();
+        let mut heights = Vec::with_capacity(steps + 1);
+        for _ in 0..=steps {
+            let (mut re, mut im) = (0.0, 0.0);
+            for (c, s, dc, ds) in &mut turns {
+                re += *c;
+                im += *s;
+                (*c, *s) = (*c * *dc - *s * *ds, *c * *ds + *s * *dc);
+            }
+            heights.push(re * re + im * im);
+        }
+        for i in 0..heights.len() {
+            let left = if i == 0 { 0.0 } else { heights[i - 1] };
+            let right = heights.get(i + 1).copied().unwrap_or(0.0);
+            if heights[i] >= left && heights[i] > right {
+                let rate = range.0 + i as f64 * step;
+                tops.push(Peak { height: heights[i], rate, slope: relative * rate, phase: 0.0 });
+            }
+        }
+    }
+    tops.sort_by(|a, b| b.height.total_cmp(&a.height));
+    let mut kept: Vec<Peak> = Vec::new();
+    for top in tops {
+        if kept.iter().all(|k| (k.rate - top.rate).abs() > 1.0 / span) {
+            kept.push(Peak::at(times, top.rate, top.slope));
+            if kept.len() == count {
+                break;
+            }
+        }
+    }
+    kept
+}
+
+/// 1 inside three spreads, falling as 1/|r| outside (Huber).
+fn outlier_weight(residual: f64, spread: f64) -> f64 {
+    (3.0 * spread / residual.abs().max(1e-12)).min(1.0)
+}
+
+/// Standard deviation of a normal distribution with the same median absolute value. Reorders its input.
+fn robust_spread(residuals: &mut [f64]) -> f64 {
+    for r in residuals.iter_mut() {
+        *r = r.abs();
+    }
+    1.4826 * super::timing::median(residuals)
+}
+
+/// Times as a polynomial of the beats.
+struct TimeLine {
+    middle: f64,
+    coefficients: [f64; 3],
+    errors: [f64; 3],
+}
+
+impl TimeLine {
+    fn through(points: &[f64], times: &[f64], degree: usize) -> Self {
+        let middle = points.iter().sum::<f64>() / points.len().max(1) as f64;
+        let mut line = Self { middle, coefficients: [0.0, 1.0, 0.0], errors: [f64::INFINITY; 3] };
+        let mut weights = vec![1.0; points.len()];
+        for _ in 0..3 {
+            let mut sums = Polynomial::default();
+            for ((p, t), w) in points.iter().zip(times).zip(&weights) {
+                sums.add(p - middle, *t, *w);
+            }
+            let Some(coefficients) = sums.solve(degree) else { return line };
+            line.coefficients = coefficients;
+            let residuals: Vec<f64> = points.iter().zip(times).map(|(p, t)| t - line.at(*p)).collect();
+            let spread = robust_spread(&mut residuals.clone()).max(SMALLEST_SD);
+            weights = residuals.iter().map(|r| outlier_weight(*r, spread)).collect();
+            let free = points.len().saturating_sub(degree + 1).max(1) as f64;
+            let variance = residuals.iter().zip(&weights).map(|(r, w)| w * r * r).sum::<f64>() / free;
+            line.errors = sums.errors(degree, variance.max(SMALLEST_SD * SMALLEST_SD));
+        }
+        line
+    }
+
+    fn at(&self, point: f64) -> f64 {
+        let p = point - self.middle;
+        let [a, b, c] = self.coefficients;
+        (c * p + b) * p + a
+    }
+}
+
+/// Weighted sums for a least-squares polynomial of degree 1 or 2.
+#[derive(Clone, Copy, Debug, Default)]
+struct Polynomial {
+    x: [f64; 5],
+    y: [f64; 3],
+}
+
+impl Polynomial {
+    fn add(&mut self, x: f64, y: f64, weight: f64) {
+        let mut power = weight;
+        for k in 0..5 {
+            self.x[k] += power;
+            if k < 3 {
+                self.y[k] += power * y;
+            }
+            power *= x;
+        }
+    }
+
+    /// Constant, linear and quadratic coefficient; `None` when the points do not determine them.
+    fn solve(&self, degree: usize) -> Option<[f64; 3]> {
+        let inverse = self.inverse(degree)?;
+        Some(std::array::from_fn(|i| (0..3).map(|j| inverse[i][j] * self.y[j]).sum()))
+    }
+
+    fn errors(&self, degree: usize, variance: f64) -> [f64; 3] {
+        self.inverse(degree)
+            .map_or([f64::INFINITY; 3], |inv| std::array::from_fn(|i| (inv[i][i].max(0.0) * variance).sqrt()))
+    }
+
+    fn inverse(&self, degree: usize) -> Option<[[f64; 3]; 3]> {
+        let [s0, s1, s2, s3, s4] = self.x;
+        let inverse = if degree < 2 {
+            let d = s0 * s2 - s1 * s1;
+            [[s2 / d, -s1 / d, 0.0], [-s1 / d, s0 / d, 0.0], [0.0; 3]]
+        } else {
+            let (a, b, c) = (s2 * s4 - s3 * s3, s2 * s3 - s1 * s4, s1 * s3 - s2 * s2);
+            let (e, f, i) = (s0 * s4 - s2 * s2, s1 * s2 - s0 * s3, s0 * s2 - s1 * s1);
+            let d = s0 * a + s1 * b + s2 * c;
+            [[a / d, b / d, c / d], [b / d, e / d, f / d], [c / d, f / d, i / d]]
+        };
+        inverse.iter().flatten().all(|v| v.is_finite()).then_some(inverse)
+    }
+}
