@@ -73,6 +73,8 @@ pub struct CaptureState {
     pub realtime: Granted,
     /// No more samples will come (recordings).
     pub ended: AtomicBool,
+    /// The stream counts as lost: what a stalled server delivers late, while it is being closed, is out of time.
+    pub closed: AtomicBool,
 }
 
 impl Default for CaptureState {
@@ -88,6 +90,7 @@ impl Default for CaptureState {
             lateness_ns: AtomicI64::new(i64::MAX),
             realtime: Granted::default(),
             ended: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 }
@@ -203,7 +206,7 @@ impl Callback {
         f32: FromSample<T>,
     {
         let frames = data.len() / self.channels;
-        if frames == 0 {
+        if frames == 0 || self.state.closed.load(Ordering::Acquire) {
             return;
         }
         self.count(frames as u64, now_ns);
@@ -412,6 +415,16 @@ mod tests {
         callback.on_data_at(&data, 140 * ms);
         assert_eq!(intake.state.take_lateness(), Some(10 * ms as i64));
         assert_eq!(intake.state.period.load(Ordering::Relaxed), 480);
+    }
+
+    #[test]
+    fn what_a_lost_stream_still_delivers_is_out_of_time() {
+        let (mut callback, mut intake) = ring(1, Channel::Mix, 48_000, false);
+        callback.on_data_at(&[0.5_f32; 3], 100);
+        intake.state.closed.store(true, Ordering::Release);
+        callback.on_data_at(&[0.9_f32; 3], 2_000);
+        assert_eq!(take(&mut intake).0, [0.5; 3]);
+        assert_eq!(intake.state.last_ns.load(Ordering::Relaxed), 100);
     }
 
     #[test]

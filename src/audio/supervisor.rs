@@ -272,6 +272,7 @@ impl Keeper {
             self.hand_over(&mut open);
             let end = self.watch(&open, recovery.take());
             let Open { stream, state, info, .. } = open;
+            state.closed.store(true, Ordering::Release);
             // With the desk's own connection kept, closing the stream ends the stream's threads.
             let closed = desk::close(stream);
             let fault = match end {
