@@ -2,4 +2,7 @@
 pub mod args;
 pub mod display;
 pub mod exit;
+pub mod history;
 pub mod screen;
+pub mod table;
+pub mod traces;

@@ -310,7 +310,7 @@ impl Store {
         let mut closed = Vec::new();
         for row in rows {
             let session = self.session_row(&row)?;
-            if self.is_alive(&session.owner) {
+            if session.running {
                 continue;
             }
             let notes = self.notes(&session.id).await?;
@@ -325,7 +325,7 @@ impl Store {
                 .fold(0.0_f64, f64::max);
             let at = session
                 .started_at
-                .checked_add(SignedDuration::try_from_secs_f64(last).unwrap_or_default())
+                .checked_add(SignedDuration::from_micros((last * 1e6).round() as i64))
                 .unwrap_or(session.started_at);
             let at = advice.iter().map(|a| a.at).fold(at, Timestamp::max);
             let summary = summarise(&session, &notes, &windows);
@@ -388,7 +388,9 @@ impl Store {
         let id: String = self.get(row, "id")?;
         let end: Option<String> = self.get(row, "end_reason")?;
         let summary: Option<String> = self.get(row, "summary_json")?;
+        let owner: String = self.get(row, "owner")?;
         Ok(SessionRow {
+            running: end.is_none() && self.is_alive(&owner),
             id: id.parse().map_err(|e| self.unreadable(format!("the session id {id}"), e))?,
             user: self.get(row, "user_name")?,
             deployment: self.get(row, "deployment")?,
@@ -403,7 +405,7 @@ impl Store {
             summary: summary.map(|text| self.parse("the summary of a session", &text)).transpose()?,
             trace_id: self.get(row, "trace_id")?,
             note_count: count(row, "note_count").map_err(|e| self.failed(e))?,
-            owner: self.get(row, "owner")?,
+            owner,
         })
     }
 

@@ -69,8 +69,10 @@ pub struct SessionRow {
     pub started_at: Timestamp,
     /// When it ended; `None` while it runs.
     pub ended_at: Option<Timestamp>,
-    /// How it ended; `None` while it runs.
+    /// How it ended; `None` while it runs, and after a kill until the next start closes it.
     pub end: Option<EndReason>,
+    /// The process that writes it runs.
+    pub running: bool,
     /// As [`NewSession::input`].
     pub input: String,
     /// As [`NewSession::config_json`].

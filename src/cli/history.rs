@@ -1,0 +1,437 @@
+//! `fretcoach history`: the sessions of the past, and one of them in full.
+//!
+//! `--format json` is stable: fields are added, never renamed or removed. Times are RFC 3339 in UTC, lengths and
+//! positions are seconds, scores are 0 to 100 and null where not measured.
+//!
+//! - list: `{"sessions": [SESSION, …]}`, newest first
+//! - one: `{"session": SESSION, "summary": …, "windows": […], "advice": […], "notes": […], "gaps": […]}`
+//! - SESSION: `id user deployment mode scale bpm input started_at ended_at end running length_s note_count scores
+//!   trace_id`; `end` is `finished`, `interrupted` (the program was killed) or null (it runs, or was killed and the next
+//!   `fretcoach practice` will close it: `running` tells which)
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::table::{self, Column};
+use crate::practice::types::{Facts, JudgedNote, Metric, Scores, Tendency};
+use crate::store::{
+    AdviceKind, AdviceRow, EndReason, GapRow, SessionFilter, SessionRow, Store, StoreError, WindowRecord,
+};
+
+/// How output is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What of the history to show.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HistoryArgs {
+    /// Session to show in full: its id, the begin of it, or `latest`; without: the list
+    pub session: Option<String>,
+    /// Of this player alone
+    #[arg(long)]
+    pub user: Option<String>,
+    /// At most so many sessions
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Everything that is kept of one session.
+#[derive(Clone, Debug)]
+pub struct FullSession {
+    /// The session.
+    pub session: SessionRow,
+    /// Its windows.
+    pub windows: Vec<WindowRecord>,
+    /// What the coach said.
+    pub advice: Vec<AdviceRow>,
+    /// Its notes.
+    pub notes: Vec<JudgedNote>,
+    /// Stretches without input.
+    pub gaps: Vec<GapRow>,
+}
+
+impl FullSession {
+    /// Reads everything of one session.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn read(store: &Store, session: SessionRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            windows: store.windows(&session.id).await?,
+            advice: store.advice(&session.id).await?,
+            notes: store.notes(&session.id).await?,
+            gaps: store.gaps(&session.id).await?,
+            session,
+        })
+    }
+}
+
+/// What `fretcoach history` prints, with times as this machine's clock shows them.
+///
+/// # Errors
+/// As [`run_in`].
+pub async fn run(store: &Store, args: &HistoryArgs) -> Result<String, StoreError> {
+    run_in(store, args, &TimeZone::system()).await
+}
+
+/// What `fretcoach history` prints, with times in `zone`.
+///
+/// # Errors
+/// An unknown or ambiguous session; a store that cannot be read.
+pub async fn run_in(store: &Store, args: &HistoryArgs, zone: &TimeZone) -> Result<String, StoreError> {
+    match &args.session {
+        Some(name) => {
+            let session = store.session(name).await;
+            let latest_of_none = name == "latest" && matches!(session, Err(StoreError::NotFound { .. }));
+            if latest_of_none && args.format == Format::Text {
+                return Ok(list_text(&[], zone));
+            }
+            let full = FullSession::read(store, session?).await?;
+            Ok(match args.format {
+                Format::Text => full_text(&full, zone),
+                Format::Json => pretty(&full_json(&full)),
+            })
+        }
+        None => {
+            let filter = SessionFilter { user: args.user.clone(), limit: args.limit, before: None };
+            let sessions = store.sessions(&filter).await?;
+            Ok(match args.format {
+                Format::Text => list_text(&sessions, zone),
+                Format::Json => {
+                    pretty(&json!({ "sessions": sessions.iter().map(session_json).collect::<Vec<_>>() }))
+                }
+            })
+        }
+    }
+}
+
+/// The list for people.
+#[must_use]
+pub fn list_text(sessions: &[SessionRow], zone: &TimeZone) -> String {
+    if sessions.is_empty() {
+        return "No sessions yet. `fretcoach practice` begins one (without a guitar: `fretcoach practice --input demo`).\n"
+            .into();
+    }
+    let columns = [
+        Column::left("session"),
+        Column::left("player"),
+        Column::left("begun"),
+        Column::right("length"),
+        Column::left("scale"),
+        Column::right("bpm"),
+        Column::right("notes"),
+        Column::right("overall"),
+        Column::right("pitch"),
+        Column::right("in scale"),
+        Column::right("timing"),
+        Column::right("noise"),
+        Column::left("end"),
+    ];
+    let rows: Vec<Vec<String>> = sessions
+        .iter()
+        .map(|s| {
+            let scores = s.summary.as_ref().map(|s| s.scores).unwrap_or_default();
+            vec![
+                s.id.short(),
+                s.user.clone(),
+                local(s.started_at, zone, "%Y-%m-%d %H:%M"),
+                length(s).map_or_else(dash, clock),
+                s.scale.clone().unwrap_or_else(dash),
+                bpm(s).map_or_else(dash, |b| format!("{b:.0}")),
+                s.note_count.to_string(),
+                score(scores.overall),
+                score(scores.pitch_accuracy),
+                score(scores.scale_conformity),
+                score(scores.timing_stability),
+                score(scores.noise_control),
+                end_word(s).into(),
+            ]
+        })
+        .collect();
+    let mut text = table::render(&columns, &rows);
+    text.push_str(
+        "\n`fretcoach history SESSION` shows one in full, `fretcoach history latest` the newest.\n",
+    );
+    text
+}
+
+/// One session for people.
+#[must_use]
+pub fn full_text(full: &FullSession, zone: &TimeZone) -> String {
+    let s = &full.session;
+    let mut out = String::new();
+    let mut line = |label: &str, value: &str| {
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(out, "{label:<9} {value}");
+    };
+    line("Session", &s.id.to_string());
+    line("Player", &format!("{} ({}, {} mode)", s.user, s.deployment, s.mode));
+    let ended = s.ended_at.map_or_else(|| "…".into(), |at| local(at, zone, "%H:%M:%S"));
+    line(
+        "Time",
+        &format!("{} to {ended} ({})", local(s.started_at, zone, "%A %Y-%m-%d %H:%M:%S"), end_word(s)),
+    );
+    line("Length", &length(s).map_or_else(dash, clock));
+    line("Scale", s.scale.as_deref().unwrap_or("none chosen"));
+    line("Tempo", &bpm(s).map_or_else(|| "none".into(), |b| format!("{b:.0} bpm")));
+    line("Input", &s.input);
+    if let Some(trace) = &s.trace_id {
+        line("Trace", &format!("{trace} (`fretcoach traces {trace}`)"));
+    }
+    if let Some(summary) = &s.summary {
+        let _ = writeln!(out, "\nScores\n  {}", scores_line(&summary.scores, "  "));
+        if let Some(metric) = summary.strongest {
+            let _ = writeln!(out, "  strongest: {}", metric_words(metric));
+        }
+        if let Some(metric) = summary.weakest {
+            let _ = writeln!(out, "  weakest: {}", metric_words(metric));
+        }
+        facts_text(&mut out, &summary.facts);
+    } else {
+        out.push_str("\nNo summary: nothing was scored, or the session still runs.\n");
+    }
+    if !full.notes.is_empty() {
+        let _ = writeln!(out, "\nNotes\n  {}", notes_line(&full.notes));
+    }
+    if !full.windows.is_empty() {
+        let columns = [
+            Column::right("window"),
+            Column::left("from – to"),
+            Column::right("notes"),
+            Column::right("overall"),
+            Column::right("pitch"),
+            Column::right("in scale"),
+            Column::right("timing"),
+            Column::right("noise"),
+            Column::left("weakest"),
+        ];
+        let rows: Vec<Vec<String>> = full
+            .windows
+            .iter()
+            .map(|w| {
+                let (w, s) = (&w.window, &w.window.scores);
+                vec![
+                    (w.index + 1).to_string(),
+                    format!("{} – {}", clock(w.start), clock(w.end)),
+                    w.facts.note_count.to_string(),
+                    score(s.overall),
+                    score(s.pitch_accuracy),
+                    score(s.scale_conformity),
+                    score(s.timing_stability),
+                    score(s.noise_control),
+                    w.weakest.map_or_else(dash, |m| metric_words(m).into()),
+                ]
+            })
+            .collect();
+        let _ = write!(out, "\nWindows\n{}", table::indent(&table::render(&columns, &rows)));
+    }
+    if !full.advice.is_empty() {
+        out.push_str("\nAdvice\n");
+        for a in &full.advice {
+            let kind = match a.kind {
+                AdviceKind::Live => "",
+                AdviceKind::Asked => " asked for",
+                AdviceKind::Summary => " summary",
+            };
+            let heard = match a.spoken {
+                Some(true) => ", heard",
+                Some(false) => ", not heard",
+                None => "",
+            };
+            let _ = writeln!(out, "  {}{kind} ({}{heard}): {}", clock(a.at_s), a.source, a.text.trim());
+        }
+    }
+    if !full.gaps.is_empty() {
+        out.push_str("\nInput lost\n");
+        for gap in &full.gaps {
+            let _ = writeln!(
+                out,
+                "  {} – {} ({:.1} s): {}",
+                clock(gap.from),
+                clock(gap.to),
+                gap.to - gap.from,
+                gap.cause
+            );
+        }
+    }
+    out
+}
+
+fn facts_text(out: &mut String, f: &Facts) {
+    let mut facts = Vec::new();
+    let mut say = |text: Option<String>| facts.extend(text);
+    say(f.mean_abs_cents.map(|c| format!("intonation: {c:.1} cents off on average")));
+    say(f
+        .tuning_offset_cents
+        .filter(|c| c.abs() >= 1.0)
+        .map(|c| format!("guitar: {:.0} cents {}", c.abs(), if c < 0.0 { "flat" } else { "sharp" })));
+    say(f.worst_note.as_ref().map(|(note, cents)| format!("furthest off: {note} ({cents:+.0} cents)")));
+    say(f.in_scale_ratio.map(|r| format!("in the scale: {:.0} %", r * 100.0)));
+    say(f.coverage.map(|r| format!("of the scale played: {:.0} %", r * 100.0)));
+    if !f.wrong_notes.is_empty() {
+        let notes: Vec<String> = f.wrong_notes.iter().map(|(n, times)| format!("{n} ×{times}")).collect();
+        say(Some(format!("outside the scale: {}", notes.join(", "))));
+    }
+    say(f.timing_sd_ms.map(|ms| format!("timing: spread of {ms:.0} ms")));
+    say(f.tendency.map(|t| {
+        let word = match t {
+            Tendency::Rushing => "rushing",
+            Tendency::Dragging => "dragging",
+            Tendency::Steady => "steady",
+        };
+        format!("tendency: {word}")
+    }));
+    say(f.drift_bpm_per_min.filter(|d| d.abs() >= 0.5).map(|d| format!("tempo drift: {d:+.1} bpm a minute")));
+    say(f.noise_db.map(|db| format!("noise: {db:.0} dB against the playing")));
+    say(f.noise_cause.as_ref().map(|cause| format!("mostly {cause}")));
+    for fact in facts {
+        let _ = writeln!(out, "  {fact}");
+    }
+}
+
+fn notes_line(notes: &[JudgedNote]) -> String {
+    let judged: Vec<&JudgedNote> = notes.iter().filter(|n| !n.note.gated).collect();
+    let right = judged.iter().filter(|n| n.right).count();
+    let gated = notes.len() - judged.len();
+    let mut text = format!("{} judged, {right} right, {} not", judged.len(), judged.len() - right);
+    if gated > 0 {
+        let _ = write!(text, "; {gated} not judged (the coach spoke, or input was lost)");
+    }
+    text
+}
+
+fn scores_line(s: &Scores, gap: &str) -> String {
+    [
+        ("overall", s.overall),
+        ("pitch", s.pitch_accuracy),
+        ("scale", s.scale_conformity),
+        ("timing", s.timing_stability),
+        ("noise", s.noise_control),
+    ]
+    .map(|(name, value)| format!("{name} {}", score(value)))
+    .join(gap)
+}
+
+fn session_json(s: &SessionRow) -> Value {
+    json!({
+        "id": s.id,
+        "user": s.user,
+        "deployment": s.deployment,
+        "mode": s.mode,
+        "scale": s.scale,
+        "bpm": bpm(s),
+        "input": s.input,
+        "started_at": s.started_at.to_string(),
+        "ended_at": s.ended_at.map(|at| at.to_string()),
+        "end": s.end,
+        "running": s.running,
+        "length_s": length(s),
+        "note_count": s.note_count,
+        "scores": s.summary.as_ref().map(|s| s.scores).unwrap_or_default(),
+        "trace_id": s.trace_id,
+    })
+}
+
+fn full_json(full: &FullSession) -> Value {
+    let windows: Vec<Value> = full
+        .windows
+        .iter()
+        .map(|w| json!({ "window": w.window, "closed_at": w.closed_at.to_string(), "cost": w.cost }))
+        .collect();
+    let advice: Vec<Value> = full
+        .advice
+        .iter()
+        .map(|a| {
+            json!({
+                "id": a.id,
+                "kind": a.kind,
+                "at": a.at.to_string(),
+                "at_s": a.at_s,
+                "window": a.window_index,
+                "text": a.text,
+                "source": a.source,
+                "prompt_version": a.prompt_version,
+                "spoken": a.spoken,
+                "trace_id": a.trace_id,
+                "span_id": a.span_id,
+            })
+        })
+        .collect();
+    let gaps: Vec<Value> =
+        full.gaps.iter().map(|g| json!({ "from_s": g.from, "to_s": g.to, "cause": g.cause })).collect();
+    json!({
+        "session": session_json(&full.session),
+        "summary": full.session.summary,
+        "windows": windows,
+        "advice": advice,
+        "notes": full.notes,
+        "gaps": gaps,
+    })
+}
+
+/// JSON as it is printed.
+pub(super) fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// A moment in the player's own time.
+pub(super) fn local(at: Timestamp, zone: &TimeZone, format: &str) -> String {
+    at.to_zoned(zone.clone()).strftime(format).to_string()
+}
+
+/// Seconds from the first to the last sample, else from begin to end; `None` while it runs.
+fn length(s: &SessionRow) -> Option<f64> {
+    let measured = s.summary.as_ref().map(|s| s.duration).filter(|d| *d > 0.0);
+    measured.or_else(|| s.ended_at.map(|end| end.duration_since(s.started_at).as_secs_f64()))
+}
+
+/// The tempo set, or the one that was heard.
+fn bpm(s: &SessionRow) -> Option<f64> {
+    s.bpm.or_else(|| s.summary.as_ref()?.facts.bpm)
+}
+
+/// Seconds as `1:05` or `1:02:05`.
+fn clock(seconds: f64) -> String {
+    // Negative or not a number becomes 0 by the cast's saturation.
+    let whole = seconds.round() as u64;
+    let (h, m, s) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+}
+
+fn score(value: Option<f64>) -> String {
+    value.map_or_else(dash, |v| format!("{v:.0}"))
+}
+
+fn dash() -> String {
+    "–".into()
+}
+
+fn end_word(s: &SessionRow) -> &'static str {
+    match s.end {
+        Some(EndReason::Finished) => "finished",
+        Some(EndReason::Interrupted) => "interrupted",
+        None if s.running => "running",
+        None => "left open",
+    }
+}
+
+fn metric_words(metric: Metric) -> &'static str {
+    match metric {
+        Metric::PitchAccuracy => "pitch",
+        Metric::ScaleConformity => "scale",
+        Metric::TimingStability => "timing",
+        Metric::NoiseControl => "noise",
+    }
+}

@@ -1,0 +1,410 @@
+//! The store keeps what it is given, through kills, full disks, foreign files and several processes.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use fretcoach::cli::history::{self, Format, HistoryArgs};
+use fretcoach::dsp::event::NoteEvent;
+use fretcoach::practice::types::{Facts, JudgedNote, Metric, Scores, Summary, Tendency, Window};
+use fretcoach::store::{
+    AdviceId, AdviceKind, AdviceRow, Batch, EndReason, GapRow, LoopCost, NewSession, SessionFilter,
+    SessionId, SessionWriter, Store, StoreError, WindowRecord,
+};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+/// Set in the environment of a copy of this test program that is to be killed; holds the data folder.
+const CHILD: &str = "FRETCOACH_TEST_STORE_CHILD";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + seconds).unwrap()
+}
+
+fn session(user: &str, seconds: i64) -> NewSession {
+    NewSession {
+        id: SessionId::new(),
+        user: user.into(),
+        deployment: "fretcoach-studio".into(),
+        mode: "manual".into(),
+        scale: Some("A minor pentatonic".into()),
+        bpm: Some(90.0),
+        started_at: at(seconds),
+        input: "demo".into(),
+        config_json: "{}".into(),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+    }
+}
+
+fn note(onset: f64, right: bool) -> JudgedNote {
+    let note = NoteEvent {
+        onset,
+        offset: onset + 0.4,
+        t: onset + 0.05,
+        midi: 57,
+        f0: 220.3,
+        cents: 2.4,
+        level_db: -18.25,
+        confidence: 0.93,
+        gated: false,
+    };
+    JudgedNote { note, in_scale: Some(right), deviation_ms: Some(-7.5), right }
+}
+
+fn scores(overall: f64) -> Scores {
+    Scores {
+        pitch_accuracy: Some(91.0),
+        scale_conformity: Some(80.0),
+        timing_stability: Some(62.5),
+        noise_control: None,
+        overall: Some(overall),
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        note_count: 40,
+        gated_count: 1,
+        in_scale_ratio: Some(0.95),
+        coverage: Some(0.8),
+        wrong_notes: vec![("C#".into(), 2)],
+        worst_note: Some(("G".into(), -14.0)),
+        mean_abs_cents: Some(6.2),
+        mean_signed_cents: Some(-1.5),
+        tuning_offset_cents: Some(-18.0),
+        timing_sd_ms: Some(23.0),
+        tendency: Some(Tendency::Rushing),
+        drift_bpm_per_min: Some(1.5),
+        bpm: Some(90.0),
+        noise_db: None,
+        noise_cause: None,
+    }
+}
+
+fn window(index: u32) -> WindowRecord {
+    let start = f64::from(index) * 30.0;
+    WindowRecord {
+        window: Window {
+            index,
+            start,
+            end: start + 30.0,
+            scores: scores(77.0 + f64::from(index)),
+            facts: facts(),
+            weakest: Some(Metric::TimingStability),
+            strongest: Some(Metric::PitchAccuracy),
+        },
+        closed_at: at(30 * (i64::from(index) + 1)),
+        cost: Some(LoopCost { hops: 2812, hop_p50_ns: 41_000, ..LoopCost::default() }),
+    }
+}
+
+fn advice(kind: AdviceKind, at_s: i64, text: &str) -> AdviceRow {
+    AdviceRow {
+        id: AdviceId::new(),
+        kind,
+        at: at(at_s),
+        at_s: at_s as f64,
+        window_index: Some(0),
+        text: text.into(),
+        source: "offline".into(),
+        prompt_version: Some("1".into()),
+        spoken: None,
+        trace_id: None,
+        span_id: None,
+    }
+}
+
+fn summary() -> Summary {
+    Summary {
+        duration: 61.5,
+        scores: scores(78.0),
+        facts: facts(),
+        weakest: Some(Metric::TimingStability),
+        strongest: Some(Metric::PitchAccuracy),
+        overall_by_window: vec![Some(77.0), None],
+    }
+}
+
+#[tokio::test]
+async fn everything_comes_back_as_it_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_in(&dir.path().join("new/folder")).await.unwrap();
+    let new = session("ada", 0);
+    let id = store.start_session(&new).await.unwrap();
+    let notes = [note(0.1, true), note(0.7, false)];
+    let (windows, mut said) = ([window(0), window(1)], [advice(AdviceKind::Live, 31, "Slow down.")]);
+    let gaps = [GapRow { from: 4.0, to: 5.5, cause: "stalled".into() }];
+    let batch = Batch { notes: &notes, windows: &windows, advice: &said, gaps: &gaps };
+    store.append(&id, &batch).await.unwrap();
+    store.append(&id, &Batch { notes: &notes[..1], ..Batch::default() }).await.unwrap();
+    said[0].spoken = Some(true);
+    store.append(&id, &Batch { advice: &said, ..Batch::default() }).await.unwrap();
+    store.finish_session(&id, &summary(), at(62)).await.unwrap();
+
+    // What another process sees.
+    let store = Store::open_in(&dir.path().join("new/folder")).await.unwrap();
+    let row = store.session("latest").await.unwrap();
+    assert_eq!((row.id, row.user.as_str(), row.note_count), (id, "ada", 3));
+    assert_eq!((row.end, row.ended_at, row.started_at), (Some(EndReason::Finished), Some(at(62)), at(0)));
+    assert_eq!(row.summary, Some(summary()));
+    assert_eq!((row.scale, row.bpm, row.trace_id), (new.scale, new.bpm, new.trace_id));
+    assert_eq!(store.notes(&id).await.unwrap(), [notes[0].clone(), notes[1].clone(), notes[0].clone()]);
+    assert_eq!(store.windows(&id).await.unwrap(), windows);
+    assert_eq!(store.advice(&id).await.unwrap(), said);
+    assert_eq!(store.gaps(&id).await.unwrap(), gaps);
+    let health = store.health().await.unwrap();
+    assert_eq!((health.sessions, health.faults), (1, vec![]));
+    assert!(health.bytes > 0);
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_whole_or_not_at_all() {
+    let store = Store::memory().await.unwrap();
+    let id = store.start_session(&session("ada", 0)).await.unwrap();
+    let stranger = SessionId::new();
+    let batch = Batch { notes: &[note(0.1, true)], windows: &[window(0)], ..Batch::default() };
+    assert!(store.append(&stranger, &batch).await.is_err(), "a session that was never begun");
+    assert!(store.notes(&stranger).await.unwrap().is_empty());
+    store.append(&id, &batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_player_page_and_prefix() {
+    let store = Store::memory().await.unwrap();
+    let mut ids = Vec::new();
+    for (n, user) in ["ada", "bob", "ada"].into_iter().enumerate() {
+        ids.push(store.start_session(&session(user, n as i64 * 100)).await.unwrap());
+    }
+    assert_eq!(store.users().await.unwrap(), ["ada", "bob"]);
+    let list = |filter| {
+        let store = store.clone();
+        async move { store.sessions(&filter).await.unwrap().iter().map(|s| s.id).collect::<Vec<_>>() }
+    };
+    assert_eq!(list(SessionFilter::default()).await, [ids[2], ids[1], ids[0]]);
+    assert_eq!(list(SessionFilter { limit: 1, ..Default::default() }).await, [ids[2]]);
+    assert_eq!(
+        list(SessionFilter { user: Some("ada".into()), ..Default::default() }).await,
+        [ids[2], ids[0]]
+    );
+    assert_eq!(list(SessionFilter { before: Some(at(200)), ..Default::default() }).await, [ids[1], ids[0]]);
+
+    assert_eq!(store.session(&ids[1].to_string().replace('-', "")).await.unwrap().id, ids[1]);
+    assert_eq!(store.session("latest").await.unwrap().id, ids[2]);
+    // All ids of this test begin with the same digits of the time.
+    let error = store.session("01").await.unwrap_err();
+    assert!(matches!(error, StoreError::Ambiguous { .. }), "{error}");
+    let error = store.session("ffff").await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    assert!(error.to_string().contains("fretcoach history"));
+}
+
+#[tokio::test]
+async fn opening_twice_and_at_once_migrates_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    let opened = futures::future::join_all((0..4).map(|_| Store::open(&path))).await;
+    for store in &opened {
+        assert_eq!(store.as_ref().unwrap().health().await.unwrap().sessions, 0);
+    }
+    let id = opened[0].as_ref().unwrap().start_session(&session("ada", 0)).await.unwrap();
+    let again = Store::open(&path).await.unwrap();
+    assert_eq!(again.session("latest").await.unwrap().id, id);
+}
+
+#[tokio::test]
+async fn files_that_are_not_ours_are_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+
+    let text = b"dear diary, today I practised".to_vec();
+    std::fs::write(path("diary.db"), &text).unwrap();
+    let error = Store::open(&path("diary.db")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    assert_eq!(std::fs::read(path("diary.db")).unwrap(), text);
+
+    raw(&path("other.db"), "CREATE TABLE songs (title TEXT)").await;
+    let before = std::fs::read(path("other.db")).unwrap();
+    let error = Store::open(&path("other.db")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    assert_eq!(std::fs::read(path("other.db")).unwrap(), before);
+
+    std::fs::create_dir(path("folder.db")).unwrap();
+    let error = Store::open(&path("folder.db")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_from_a_foreign_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    Store::open(&path).await.unwrap().close().await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page = 4096;
+    // The header stays, the pages behind it become noise.
+    for (n, byte) in bytes[page..].iter_mut().enumerate() {
+        *byte = (n * 31 % 251) as u8;
+    }
+    bytes[100..page].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let error = Store::open(&path).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains(".recover"));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    Store::open(&path).await.unwrap().close().await;
+    raw(
+        &path,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (999, 'later', 1, x'00', 0)",
+    )
+    .await;
+    let error = Store::open(&path).await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 999, .. }), "{error}");
+    assert!(error.to_string().contains("update FretCoach"));
+}
+
+#[tokio::test]
+async fn folders_that_cannot_be_used_are_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for path in [file.path().join("below/x.db"), Path::new("/proc/fretcoach/x.db").to_path_buf()] {
+        let error = Store::open(&path).await.unwrap_err();
+        assert!(matches!(error, StoreError::Folder { .. } | StoreError::ReadOnly { .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains("--data-dir") && said.contains(&path.display().to_string()), "{said}");
+    }
+}
+
+/// A statement by SQLite itself, past the store.
+async fn raw(path: &Path, sql: &'static str) {
+    use sqlx::Connection;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Plays until it is killed: the other half of the test below. Does nothing in an ordinary run.
+#[tokio::test]
+async fn child_that_is_killed() {
+    let Some(folder) = std::env::var_os(CHILD) else { return };
+    let store = Store::open_in(Path::new(&folder)).await.unwrap();
+    let writer = SessionWriter::begin(store, session("ada", 0));
+    writer.window(window(0));
+    for i in 0.. {
+        writer.note(note(f64::from(i), true));
+        if i == 20 {
+            writer.flush().await.unwrap();
+            // From here on the parent may kill at any moment.
+            println!("stored 20");
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_session_is_closed_at_the_next_start_with_what_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_is_killed", "--nocapture"])
+        .env(CHILD, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let told = tokio::task::spawn_blocking(|| {
+        std::io::BufRead::lines(out).map_while(Result::ok).any(|line| line.contains("stored 20"))
+    });
+    assert!(told.await.unwrap());
+
+    let store = Store::open_in(dir.path()).await.unwrap();
+    let summarise = |_: &_, notes: &[JudgedNote], windows: &[WindowRecord]| {
+        assert!(notes.len() >= 20 && windows.len() == 1);
+        Some(summary())
+    };
+    assert!(store.close_abandoned(summarise).await.unwrap().is_empty(), "it still runs");
+    assert!(store.session("latest").await.unwrap().running);
+
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let row = store.session("latest").await.unwrap();
+    assert_eq!((row.end, row.running), (None, false));
+    let closed = store.close_abandoned(summarise).await.unwrap();
+    let row = store.session("latest").await.unwrap();
+    assert_eq!((closed.as_slice(), row.end), (&[row.id][..], Some(EndReason::Interrupted)));
+    assert_eq!(row.summary, Some(summary()));
+    let notes = store.notes(&row.id).await.unwrap();
+    let last = notes.last().unwrap().note.offset.max(30.0);
+    assert_eq!(row.ended_at.unwrap(), row.started_at + ((last * 1000.0).round() as i64).milliseconds());
+    assert!(
+        notes.iter().enumerate().all(|(i, n)| n.note.onset == i as f64),
+        "nothing missing before the last"
+    );
+    assert!(store.close_abandoned(summarise).await.unwrap().is_empty(), "once");
+}
+
+async fn history_store() -> (Store, String) {
+    let store = Store::memory().await.unwrap();
+    let mut done = session("ada", 0);
+    done.id = "01a0f5ea-9c00-7000-8000-000000000001".parse().unwrap();
+    let id = store.start_session(&done).await.unwrap();
+    let mut gated = note(1.9, true);
+    gated.note.gated = true;
+    let mut said = [
+        advice(AdviceKind::Live, 31, "Clean pitch. You rush the eighths: tap your foot on each beat."),
+        advice(AdviceKind::Summary, 62, "A good minute; work on the timing."),
+    ];
+    said[0].spoken = Some(true);
+    for (n, a) in said.iter_mut().enumerate() {
+        a.id = format!("01a0f5ea-9c00-7000-8000-00000000010{n}").parse().unwrap();
+    }
+    let batch = Batch {
+        notes: &[note(0.1, true), note(0.7, false), gated],
+        windows: &[window(0), window(1)],
+        advice: &said,
+        gaps: &[GapRow { from: 41.0, to: 42.5, cause: "stalled".into() }],
+    };
+    store.append(&id, &batch).await.unwrap();
+    store.finish_session(&id, &summary(), at(62)).await.unwrap();
+    let mut open = session("bob", 4000);
+    open.id = "01a0f627-a500-7000-8000-000000000002".parse().unwrap();
+    (open.scale, open.bpm) = (None, None);
+    store.start_session(&open).await.unwrap();
+    (store, id.to_string())
+}
+
+fn args(session: Option<&str>, format: Format) -> HistoryArgs {
+    HistoryArgs { session: session.map(Into::into), user: None, limit: 20, format }
+}
+
+#[tokio::test]
+async fn history_prints_what_is_stored() {
+    let (store, id) = history_store().await;
+    let list = history::run_in(&store, &args(None, Format::Text), &TimeZone::UTC).await.unwrap();
+    insta::assert_snapshot!("history_list", list);
+    let one = history::run_in(&store, &args(Some(&id), Format::Text), &TimeZone::UTC).await.unwrap();
+    insta::assert_snapshot!("history_session", one);
+    let one = history::run_in(&store, &args(Some(&id), Format::Json), &TimeZone::UTC).await.unwrap();
+    insta::assert_snapshot!("history_session_json", one);
+    let list = history::run_in(&store, &args(None, Format::Json), &TimeZone::UTC).await.unwrap();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["sessions"][0]["end"], serde_json::Value::Null);
+    assert_eq!(list["sessions"][1]["scores"]["overall"], 78.0);
+}
+
+#[tokio::test]
+async fn an_empty_history_says_how_to_begin() {
+    let store = Store::memory().await.unwrap();
+    for name in [None, Some("latest")] {
+        let text = history::run(&store, &args(name, Format::Text)).await.unwrap();
+        assert!(text.contains("fretcoach practice"), "{text}");
+    }
+    let json = history::run(&store, &args(None, Format::Json)).await.unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+        serde_json::json!({ "sessions": [] })
+    );
+}
