@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::process::{Program, Tmux};
+use common::process::{Program, Tmux, Usage};
 use common::rig::Rig;
 use common::wav::{Wav, align, mix_at_level, one_voice_at_a_time, plucked, resample, rms, speech_bursts};
 
@@ -292,4 +292,19 @@ fn a_terminal_shows_takes_keys_and_keeps_the_exit_code() {
     assert!(screen.contains("key? x"), "{screen}");
     assert_eq!(terminal.wait(SOON), 7);
     assert!(terminal.capture_coloured().contains("\u{1b}[1mx"));
+}
+
+#[test]
+fn a_program_in_a_terminal_can_be_interrupted_and_measured() {
+    let script = "trap 'echo bye; exit 4' INT; echo ready; while :; do sleep 0.01; done";
+    let terminal = Tmux::new(Program::new("bash"), &["-c", script]);
+    terminal.wait_for("ready", SOON);
+    assert!(Usage::of(terminal.pid()).rss > 0);
+    terminal.send_keys(&["C-c"]);
+    assert_eq!(terminal.wait(SOON), 4);
+    assert!(terminal.capture().contains("bye"));
+
+    let terminal = Tmux::new(Program::new("sleep"), &["1000"]);
+    common::signal(terminal.pid(), libc::SIGKILL);
+    assert_eq!(terminal.wait(SOON), 128 + libc::SIGKILL);
 }

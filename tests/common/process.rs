@@ -341,6 +341,17 @@ impl Usage {
     }
 }
 
+/// Files in which a program in a terminal leaves its process id and its exit code.
+const PID: &str = "pid";
+const STATUS: &str = "status";
+/// Runs a program (the third argument and on) in a terminal, and writes its process id and its exit code to files.
+/// tmux knows both too, but now and then it misses how a program ended. The shell survives Ctrl-C to tell.
+const IN_TERMINAL: &str = r#"trap : INT QUIT
+pid=$1 status=$2
+shift 2
+sh -c 'echo $$ >"$0"; exec "$@"' "$pid" "$@"
+echo $? >"$status""#;
+
 /// A program inside a terminal (tmux), to be looked at and typed into; ends when dropped.
 #[derive(Debug)]
 pub struct Tmux {
@@ -372,7 +383,7 @@ impl Tmux {
         let terminal = Self { dir, server, _program: program };
         let program = &terminal._program;
         wait_until("the terminal to be ready", Duration::from_secs(20), || {
-            terminal.client(["start-server"]).status.success().then_some(())
+            terminal.client(["show-options", "-g"]).status.success().then_some(())
         });
         terminal.tmux(["set-option", "-g", "remain-on-exit", "on"]);
         terminal.tmux(["set-option", "-g", "status", "off"]);
@@ -388,6 +399,8 @@ impl Tmux {
             pair.push(value);
             line.push(pair);
         }
+        line.extend(["sh", "-c", IN_TERMINAL, "sh"].map(OsString::from));
+        line.extend([terminal.dir.path().join(PID), terminal.dir.path().join(STATUS)].map(OsString::from));
         line.push(program.path.clone().into());
         line.extend(program.before.iter().cloned());
         line.extend(args.iter().map(|a| a.as_ref().to_owned()));
@@ -396,7 +409,8 @@ impl Tmux {
     }
 
     fn client<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> std::process::Output {
-        tmux_client(self.dir.path()).args(args).output().expect("tmux was found on the search path")
+        // -N: a client that comes too early must not start a second server on the same socket.
+        tmux_client(self.dir.path()).arg("-N").args(args).output().expect("tmux was found on the search path")
     }
 
     #[track_caller]
@@ -444,18 +458,21 @@ impl Tmux {
         self.tmux(["resize-window", "-t", "test", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }
 
-    /// Process id of the program (`env` becomes it).
+    /// Process id of the program.
     #[track_caller]
     pub fn pid(&self) -> u32 {
-        let text = self.tmux(["display-message", "-p", "-t", "test", "#{pane_pid}"]);
-        text.trim().parse().expect("tmux prints a process id")
+        wait_until("the program in the terminal to start", Duration::from_secs(20), || self.number(PID))
     }
 
-    /// Exit code of the program; `None` while it runs. The screen stays as it was.
+    /// Exit code of the program, 128 and more when a signal ended it; `None` while it runs. The screen stays as it was.
     #[track_caller]
     pub fn exit_code(&self) -> Option<i32> {
-        let text = self.tmux(["display-message", "-p", "-t", "test", "#{pane_dead_status}"]);
-        text.trim().parse().ok()
+        self.number(STATUS)
+    }
+
+    /// The number in one of the files that [`IN_TERMINAL`] writes; `None` until its line is complete.
+    fn number<T: std::str::FromStr>(&self, file: &str) -> Option<T> {
+        std::fs::read_to_string(self.dir.path().join(file)).ok()?.strip_suffix('\n')?.parse().ok()
     }
 
     /// Waits for the program to end, and returns its exit code.

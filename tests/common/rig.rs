@@ -22,7 +22,7 @@ const ALSA_NAMES: &str = include_str!("../rig/asound.conf");
 /// Longest wait for the server to answer: only a machine in trouble needs seconds (60 ms when idle).
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A server that nobody has been connected to for this long ends by itself, so that a killed test leaves nothing behind.
-const IDLE_EXIT_SECONDS: u32 = 300;
+const IDLE_EXIT_SECONDS: u32 = 60;
 /// Real-time priority of the server, where the machine grants it: a late server is heard as a gap.
 const PRIORITY: i32 = 20;
 /// Sound on its way to a recorder: waited for before the recording ends.

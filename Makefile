@@ -1,0 +1,37 @@
+# FretCoach: `make run` to practise, `make test` to check everything. Both install what the machine lacks.
+# ARGS reach the program: make run ARGS='--scale "A minor pentatonic" --bpm 90'
+
+# Shells that make starts may not have read the profile that rustup wrote.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench rig-demo measure fmt deps
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build and practise (no sound card: the virtual guitarist plays)
+	@scripts/install-deps build run
+	@cargo run --release --locked -- practice $(ARGS)
+
+test: ## Check format, lints and docs, and run all tests
+	@scripts/install-deps build test
+	@scripts/test $(ARGS)
+
+bench: ## Run the benches
+	@scripts/install-deps build
+	@cargo bench --locked --benches $(ARGS)
+
+rig-demo: ## Practise on a sound card in memory into which a phrase is played
+	@scripts/install-deps build test
+	@cargo test --release --locked --test rig -- practice $(ARGS)
+
+measure: ## Measure memory and processor share while practising
+	@scripts/measure-resources $(ARGS)
+
+fmt: ## Format the code
+	@cargo fmt
+
+deps: ## Install the system packages that are missing
+	@scripts/install-deps
