@@ -85,7 +85,10 @@ fn on_rig(test: &str, body: impl FnOnce(&Rig)) {
     }
     let done = child.output().unwrap();
     let out = String::from_utf8_lossy(&done.stdout);
-    print!("{}", out.lines().filter(|l| l.starts_with("measured")).map(|l| format!("{l}\n")).collect::<String>());
+    print!(
+        "{}",
+        out.lines().filter(|l| l.starts_with("measured")).map(|l| format!("{l}\n")).collect::<String>()
+    );
     let log = std::fs::read_to_string(dir.path().join("pulse.log")).unwrap_or_default();
     // A stopped server takes no other signal; it may also be gone already.
     let _ = Command::new("kill").arg("-KILL").arg(rig.pid().to_string()).stderr(Stdio::null()).status();
@@ -116,9 +119,13 @@ fn listen(device: &str) -> (Engine, UnboundedReceiver<DeviceEvent>, Tape) {
     let tape = Tape::default();
     let ours = tape.clone();
     let choice = DeviceChoice { host: "auto".into(), name: device.into() };
-    let mut engine =
-        Engine::start(Input::Device(choice), EngineSettings::default(), move || Box::new(ours), EchoGate::off())
-            .unwrap();
+    let mut engine = Engine::start(
+        Input::Device(choice),
+        EngineSettings::default(),
+        move || Box::new(ours),
+        EchoGate::off(),
+    )
+    .unwrap();
     let mut events = engine.device_events();
     let opened = opened(&mut events);
     assert_eq!((opened.host.as_str(), opened.rate), ("pulseaudio", RATE));
@@ -238,7 +245,8 @@ fn devices_are_listed_and_a_missing_one_says_what_there_is() {
         assert!(text.contains("Stratocaster") && text.contains("guitar.monitor"), "{text}");
         let choice = DeviceChoice { host: "pulseaudio".into(), name: String::new() };
         let settings = EngineSettings { channel: 2, ..EngineSettings::default() };
-        let started = Engine::start(Input::Device(choice), settings, || Box::new(Tape::default()), EchoGate::off());
+        let started =
+            Engine::start(Input::Device(choice), settings, || Box::new(Tape::default()), EchoGate::off());
         assert!(started.err().unwrap().to_string().contains("1 channel"));
     });
 }
@@ -287,7 +295,9 @@ fn one_voice_at_a_time_is_heard() {
         block_on(second.push(&tone(1_000.0, 0.3, 24_000))).unwrap();
         block_on(second.set_sample_rate(16_000)).unwrap();
         block_on(second.push(&tone(1_000.0, 0.3, 16_000))).unwrap();
-        let PlaybackEvent::FirstSampleHandedOver { at: handed_at } = next(&mut second_events) else { panic!() };
+        let PlaybackEvent::FirstSampleHandedOver { at: handed_at } = next(&mut second_events) else {
+            panic!()
+        };
         let end = block_on(second.finish());
         let PlaybackEvent::Finished { heard_seconds, .. } = end else { panic!("{end:?}") };
         assert!((heard_seconds - 0.6).abs() < 0.001, "{heard_seconds}");
@@ -417,7 +427,14 @@ fn a_device_that_vanishes_is_waited_for() {
         assert!(matches!(fault, Fault::Gone | Fault::Moved | Fault::Broken | Fault::Stalled), "{fault:?}");
         let sink = |name: &str, more: &[&str]| {
             let name = format!("sink_name={name}");
-            let mut args = vec!["load-module", "module-null-sink", &name, "norewinds=1", "format=float32le", "rate=48000"];
+            let mut args = vec![
+                "load-module",
+                "module-null-sink",
+                &name,
+                "norewinds=1",
+                "format=float32le",
+                "rate=48000",
+            ];
             args.extend(more);
             rig.pactl(&args);
         };

@@ -223,9 +223,9 @@ impl Callback {
         let written = self.samples.write_chunk_uninit(fits).map_or(0, |chunk| {
             let (channels, channel) = (self.channels, self.channel);
             chunk.fill_from_iter(data.chunks_exact(channels).take(fits).map(|frame| match channel {
-                Channel::Mix => finite(
-                    frame.iter().map(|s| f32::from_sample(*s)).sum::<f32>() / frame.len() as f32,
-                ),
+                Channel::Mix => {
+                    finite(frame.iter().map(|s| f32::from_sample(*s)).sum::<f32>() / frame.len() as f32)
+                }
                 Channel::One(index) => frame.get(index).map_or(0.0, |s| finite(f32::from_sample(*s))),
             }))
         });

@@ -38,8 +38,7 @@ pub fn frames_ns(frames: u64, rate: u32) -> u64 {
 /// Frames at `rate` in `ns` nanoseconds, rounded to the nearest.
 #[must_use]
 pub fn ns_frames(ns: u64, rate: u32) -> u64 {
-    let frames =
-        (u128::from(ns) * u128::from(rate) + u128::from(SECOND_NS / 2)) / u128::from(SECOND_NS);
+    let frames = (u128::from(ns) * u128::from(rate) + u128::from(SECOND_NS / 2)) / u128::from(SECOND_NS);
     u64::try_from(frames).unwrap_or(u64::MAX)
 }
 

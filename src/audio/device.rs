@@ -215,8 +215,10 @@ pub fn choose<'a>(
     {
         return Ok(device);
     }
-    let partly: Vec<&&DeviceInfo> =
-        here.iter().filter(|d| d.name.to_lowercase().contains(&low) || d.id.to_lowercase().contains(&low)).collect();
+    let partly: Vec<&&DeviceInfo> = here
+        .iter()
+        .filter(|d| d.name.to_lowercase().contains(&low) || d.id.to_lowercase().contains(&low))
+        .collect();
     match partly.as_slice() {
         [one] => Ok(one),
         [] => Err(AudioError::NoDevice {
@@ -291,34 +293,36 @@ pub(crate) fn select(
             all.find(|d| d.id().is_ok_and(|id| id.id() == info.id) && default_config(d, direction).is_ok())
         })
         .ok_or_else(missing)?;
-    let asked = |source| AudioError::Device {
-        device: info.name.clone(),
-        action: "asked for its formats",
-        source,
-    };
+    let asked =
+        |source| AudioError::Device { device: info.name.clone(), action: "asked for its formats", source };
     let default = default_config(&device, direction).map_err(asked)?;
     let wanted_rate = if rate == 0 { PREFERRED_RATE } else { rate };
     let supported = ranges(&device, direction);
     let fits = |r: &&cpal::SupportedStreamConfigRange| {
-        r.channels() == default.channels() && (r.min_sample_rate()..=r.max_sample_rate()).contains(&wanted_rate)
+        r.channels() == default.channels()
+            && (r.min_sample_rate()..=r.max_sample_rate()).contains(&wanted_rate)
     };
-    let (sample_rate, format) = if supported.iter().filter(fits).any(|r| r.sample_format() == default.sample_format()) {
-        (wanted_rate, default.sample_format())
-    } else if let Some(range) = supported.iter().filter(fits).max_by_key(|r| preference(r.sample_format())) {
-        (wanted_rate, range.sample_format())
-    } else if rate == 0 {
-        (default.sample_rate(), default.sample_format())
-    } else {
-        return Err(AudioError::Format(format!(
-            "{} cannot run at {rate} Hz; it offers {} to {} Hz",
-            info.name, info.rates.0, info.rates.1
-        )));
-    };
+    let (sample_rate, format) =
+        if supported.iter().filter(fits).any(|r| r.sample_format() == default.sample_format()) {
+            (wanted_rate, default.sample_format())
+        } else if let Some(range) =
+            supported.iter().filter(fits).max_by_key(|r| preference(r.sample_format()))
+        {
+            (wanted_rate, range.sample_format())
+        } else if rate == 0 {
+            (default.sample_rate(), default.sample_format())
+        } else {
+            return Err(AudioError::Format(format!(
+                "{} cannot run at {rate} Hz; it offers {} to {} Hz",
+                info.name, info.rates.0, info.rates.1
+            )));
+        };
     let period = match default.buffer_size() {
         SupportedBufferSize::Range { min, max } if min <= max => period.clamp(*min, *max),
         _ => period,
     };
-    let config = StreamConfig { channels: default.channels(), sample_rate, buffer_size: BufferSize::Fixed(period) };
+    let config =
+        StreamConfig { channels: default.channels(), sample_rate, buffer_size: BufferSize::Fixed(period) };
     Ok(Chosen { device, info, config, format })
 }
 

@@ -51,7 +51,8 @@ impl EchoGate {
     #[must_use]
     pub fn new(tail: Duration) -> Self {
         let tail_ns = u64::try_from(tail.as_nanos()).unwrap_or(SECOND_NS);
-        let slots = std::array::from_fn(|_| Burst { from: AtomicU64::new(u64::MAX), last: AtomicU64::new(0) });
+        let slots =
+            std::array::from_fn(|_| Burst { from: AtomicU64::new(u64::MAX), last: AtomicU64::new(0) });
         Self(Some(Arc::new(Bursts { tail_ns, current: AtomicUsize::new(0), slots })))
     }
 

@@ -102,15 +102,7 @@ pub const HOP: usize = 256;
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self {
-            channel: 0,
-            sample_rate: 0,
-            period: 1024,
-            hop: HOP,
-            a4: 440.0,
-            realtime: true,
-            monitor: None,
-        }
+        Self { channel: 0, sample_rate: 0, period: 1024, hop: HOP, a4: 440.0, realtime: true, monitor: None }
     }
 }
 
@@ -176,7 +168,8 @@ impl Engine {
             }
             Input::File { path, fast } => {
                 let source = FileSource::open(&path, channel)?;
-                let info = described("file", path.display().to_string(), source.sample_rate(), source.channels());
+                let info =
+                    described("file", path.display().to_string(), source.sample_rate(), source.channels());
                 let source: Box<dyn SampleSource + Send> = Box::new(source);
                 (Ok((info, source)), fast)
             }
@@ -218,7 +211,15 @@ impl Engine {
                 run(listener, if fast { IDLE_FAST } else { IDLE });
             })
             .map_err(|source| AudioError::Thread { what: "hearing", source })?;
-        Ok(Self { front: Some(front), thread: Some(thread), switches, stats, live: reader, events, device_events })
+        Ok(Self {
+            front: Some(front),
+            thread: Some(thread),
+            switches,
+            stats,
+            live: reader,
+            events,
+            device_events,
+        })
     }
 
     /// Everything that was heard, in order.

@@ -87,7 +87,7 @@ impl Feeder {
             .spawn(move || {
                 // Kept until the end: when it goes, the loop knows that no other stream will come.
                 let _feeds = feeds;
-                if fast { work.as_fast_as_possible() } else { work.at_the_speed_of_the_music() }
+                if fast { work.run_fast() } else { work.run_paced() }
             })
             .map_err(|source| AudioError::Thread { what: "reading the input", source })?;
         Ok(Self { stop, thread: Some(thread) })
@@ -106,7 +106,7 @@ impl Work {
         self.callback.end();
     }
 
-    fn as_fast_as_possible(mut self) {
+    fn run_fast(mut self) {
         let mut block = vec![0.0; FAST_BLOCK];
         while !self.is_stopped() {
             if self.switches.paused.load(Ordering::Relaxed) {
@@ -125,7 +125,7 @@ impl Work {
         self.end();
     }
 
-    fn at_the_speed_of_the_music(mut self) {
+    fn run_paced(mut self) {
         let mut block = vec![0.0; (self.rate / BLOCKS_A_SECOND).max(1) as usize];
         let mut origin = now_ns();
         let mut frames = 0;

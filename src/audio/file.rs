@@ -138,7 +138,9 @@ impl FileSource {
         }
         let outcome = match &mut self.reader {
             Reader::Wav(wav) => wav.block(self.channel, &mut self.ready),
-            Reader::Flac(flac, buffer, scale) => flac_block(flac, buffer, *scale, self.channel, &mut self.ready),
+            Reader::Flac(flac, buffer, scale) => {
+                flac_block(flac, buffer, *scale, self.channel, &mut self.ready)
+            }
         };
         self.read += self.ready.len() as u64;
         if let Err(message) = &outcome {
@@ -291,7 +293,9 @@ impl Wav {
                 b"fmt " => {
                     let mut body = [0; 40];
                     let want = (length as usize).min(body.len());
-                    if want < 16 || read_up_to(&mut file, &mut body[..want]).map_err(|e| e.to_string())? < want {
+                    if want < 16
+                        || read_up_to(&mut file, &mut body[..want]).map_err(|e| e.to_string())? < want
+                    {
                         return Err("its format chunk is too short".into());
                     }
                     format = Some(format_of(&body[..want])?);
@@ -361,7 +365,9 @@ fn format_of(body: &[u8]) -> Result<(Layout, u16, u32), String> {
         (TAG_PCM, bytes @ 2..=4, bits) if bits > 8 && bits <= bytes * 8 => {
             // 24 bits in 4 bytes stand at the bottom, other depths at the top of their container.
             if (bytes, bits) == (4, 24) {
-                return Err("24-bit samples in 4 bytes each are not supported: save it as plain 24 bit".into());
+                return Err(
+                    "24-bit samples in 4 bytes each are not supported: save it as plain 24 bit".into()
+                );
             }
             Layout::Int(usize::from(bytes))
         }

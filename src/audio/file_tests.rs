@@ -22,7 +22,8 @@ fn all(source: &mut FileSource) -> Vec<f32> {
 /// Stereo: the tone on the left, its half on the right. Written by `hound`, independent of the reader under test.
 fn wav(path: &Path, bits: u16, float: bool, frames: usize) {
     let format = if float { hound::SampleFormat::Float } else { hound::SampleFormat::Int };
-    let spec = hound::WavSpec { channels: 2, sample_rate: 44_100, bits_per_sample: bits, sample_format: format };
+    let spec =
+        hound::WavSpec { channels: 2, sample_rate: 44_100, bits_per_sample: bits, sample_format: format };
     let mut writer = hound::WavWriter::create(path, spec).unwrap();
     let full = (1_i64 << (bits - 1)) as f32;
     for i in 0..frames {
@@ -59,7 +60,10 @@ fn wav_of_every_depth_and_channel() {
             assert_eq!(got.len(), 5_000);
             let step = 2.0 / (1_u64 << bits.min(24)) as f32;
             for (i, x) in got.iter().enumerate() {
-                assert!((x - tone(i) * gain).abs() <= step, "{bits} bits, channel {channel}, sample {i}: {x}");
+                assert!(
+                    (x - tone(i) * gain).abs() <= step,
+                    "{bits} bits, channel {channel}, sample {i}: {x}"
+                );
             }
             assert_eq!(source.warning(), None);
         }
@@ -204,7 +208,11 @@ fn what_cannot_be_read_gives_one_clear_error() {
     fails(&file("none.wav", b""), AudioErrorKind::BadFile, "empty");
     fails(&file("song.mp3", b"ID3\x04\0\0\0\0\0\0\0\0\0\0"), AudioErrorKind::BadFile, "MP3");
     fails(&file("song.ogg", b"OggS\0\x02\0\0\0\0\0\0\0\0"), AudioErrorKind::BadFile, "Ogg");
-    fails(&file("letter.wav", b"Dear guitarist, this is a text."), AudioErrorKind::BadFile, "not a WAV or FLAC");
+    fails(
+        &file("letter.wav", b"Dear guitarist, this is a text."),
+        AudioErrorKind::BadFile,
+        "not a WAV or FLAC",
+    );
     fails(&file("head.wav", b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0"), AudioErrorKind::BadFile, "too short");
     fails(&file("stub.wav", b"RIFF\x24\0\0\0WAVE"), AudioErrorKind::BadFile, "before any sound");
     fails(&file("stub.flac", b"fLaC\x80\0\0\x22\0\xc0"), AudioErrorKind::BadFile, "damaged");

@@ -65,9 +65,8 @@ impl Out {
         self.show(&event);
         let mut event = event;
         while let Err(rtrb::PushError::Full(back)) = self.events.push(event) {
-            let waits = self.wait
-                && !self.switches.stop.load(Ordering::Relaxed)
-                && !self.events.is_abandoned();
+            let waits =
+                self.wait && !self.switches.stop.load(Ordering::Relaxed) && !self.events.is_abandoned();
             if !waits {
                 self.stats.dropped_events.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -104,7 +103,8 @@ impl Out {
 fn note(f0: f32, a4: f32) -> Option<(u8, f32)> {
     let exact = 69.0 + 12.0 * (f0 / a4).log2();
     let nearest = exact.round();
-    (nearest.is_finite() && (0.0..128.0).contains(&nearest)).then(|| (nearest as u8, (exact - nearest) * 100.0))
+    (nearest.is_finite() && (0.0..128.0).contains(&nearest))
+        .then_some((nearest as u8, (exact - nearest) * 100.0))
 }
 
 /// Collects samples into hops and gives them to the analyser.
@@ -252,8 +252,7 @@ impl Listener {
             stats: stats.clone(),
             switches: switches.clone(),
         };
-        let hops =
-            Hops { hear, hop: vec![0.0; hop.max(1)], filled: 0, position: 0, gate, gated: false, out };
+        let hops = Hops { hear, hop: vec![0.0; hop.max(1)], filled: 0, position: 0, gate, gated: false, out };
         Self {
             feeds,
             used,

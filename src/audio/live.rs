@@ -103,7 +103,7 @@ impl LiveReader {
             let level = cell.level.load(Ordering::Relaxed);
             let note = cell.note.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
-            if before % 2 == 0 && cell.sequence.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && cell.sequence.load(Ordering::Relaxed) == before {
                 let (f0, cents) = unpack(pitch);
                 let (confidence, level_db) = unpack(level);
                 return LiveFrame {

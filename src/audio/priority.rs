@@ -18,7 +18,9 @@ pub fn request(priority: i32) -> bool {
     {
         let param = libc::sched_param { sched_priority: priority };
         // SAFETY: `param` lives through the call; pid 0 is the calling thread; the call touches no memory of ours.
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0 }
+        unsafe {
+            libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0
+        }
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -5,9 +5,7 @@
 //! with silence at the end, so a position in the output, divided by its rate, is a time of the input.
 
 use audioadapter_buffers::direct::SequentialSlice;
-use rubato::{
-    Async, Fft, FixedAsync, FixedSync, SincInterpolationParameters, WindowFunction,
-};
+use rubato::{Async, Fft, FixedAsync, FixedSync, SincInterpolationParameters, WindowFunction};
 
 use crate::audio::AudioError;
 
@@ -106,8 +104,7 @@ impl Resampler {
     /// stamp (the output is aligned with the input), it only makes results wait.
     #[must_use]
     pub fn wait_seconds(&self) -> f64 {
-        self.input.len() as f64 / f64::from(self.from)
-            + self.inner.output_delay() as f64 / f64::from(self.to)
+        self.input.len() as f64 / f64::from(self.from) + self.inner.output_delay() as f64 / f64::from(self.to)
     }
 
     /// Feeds any number of samples and hands on what is ready, in pieces.
@@ -226,7 +223,8 @@ mod tests {
             }
             let got = convert(rate, 48_000, &input, 1024);
             let weight: f64 = got.iter().map(|x| f64::from(*x)).sum();
-            let centre: f64 = got.iter().enumerate().map(|(i, x)| i as f64 * f64::from(*x)).sum::<f64>() / weight;
+            let centre: f64 =
+                got.iter().enumerate().map(|(i, x)| i as f64 * f64::from(*x)).sum::<f64>() / weight;
             let want = at as f64 / f64::from(rate) * 48_000.0;
             assert!((centre - want).abs() < within(rate), "{rate}: {centre:.3} instead of {want:.3}");
         }

@@ -16,7 +16,7 @@ use rtrb::{Consumer, Producer};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::audio::capture::{self, CaptureState, Channel, Intake};
-use crate::audio::clock::{SECOND_NS, frames_ns, ns_frames, now_ns};
+use crate::audio::clock::{SECOND_NS, frames_ns, now_ns, ns_frames};
 use crate::audio::desk::{self, Bench, Desk};
 use crate::audio::device::{self, DeviceChoice, Direction};
 use crate::audio::resample::Resampler;
@@ -295,8 +295,8 @@ impl Keeper {
         let mut backoff = Backoff::new();
         let since = now_ns();
         for attempt in 1.. {
-            let any = self.settings.choice.name.trim().is_empty()
-                && now_ns().saturating_sub(since) > LOYALTY_NS;
+            let any =
+                self.settings.choice.name.trim().is_empty() && now_ns().saturating_sub(since) > LOYALTY_NS;
             if let Ok(open) = self.open(Some(lost), !any) {
                 return Some((open, attempt));
             }
@@ -385,8 +385,7 @@ fn open(
     only_pinned: bool,
 ) -> Result<Open, AudioError> {
     let CaptureSettings { choice, channel, sample_rate, period, realtime } = settings;
-    let chosen =
-        device::select(bench, Direction::Input, choice, pinned, only_pinned, *sample_rate, *period)?;
+    let chosen = device::select(bench, Direction::Input, choice, pinned, only_pinned, *sample_rate, *period)?;
     let device::Chosen { device, info, config, format } = chosen;
     if *channel > config.channels {
         return Err(AudioError::Format(format!(

@@ -236,7 +236,8 @@ impl GapDetector {
         if lateness_ns <= base + self.threshold_ns {
             self.suspect = None;
             let most = i64::try_from(passed.saturating_mul(DRIFT_PPM) / 1_000_000).unwrap_or(0);
-            self.base = Some(if lateness_ns < base { lateness_ns } else { base + most.min(lateness_ns - base) });
+            self.base =
+                Some(if lateness_ns < base { lateness_ns } else { base + most.min(lateness_ns - base) });
             return None;
         }
         let (since, least) = self.suspect.unwrap_or((now_ns, lateness_ns));
@@ -287,7 +288,12 @@ mod tests {
     const PERIOD: u64 = 21 * MS;
 
     /// Steps a watch every 50 ms and shows it a stream at 48 kHz that `live` says runs, until it speaks.
-    fn run(watch: &mut Watch, from_ms: u64, to_ms: u64, live: impl Fn(u64) -> bool) -> Option<(u64, Verdict)> {
+    fn run(
+        watch: &mut Watch,
+        from_ms: u64,
+        to_ms: u64,
+        live: impl Fn(u64) -> bool,
+    ) -> Option<(u64, Verdict)> {
         for ms in (from_ms..to_ms).step_by(50) {
             let frames = (0..=ms / 50).filter(|k| live(k * 50)).count() as u64 * 2400;
             let verdict = watch.step(ms * MS, &Seen { frames, ..Seen::default() });
@@ -405,7 +411,8 @@ mod tests {
     #[test]
     fn jitter_and_the_drift_of_two_clocks_are_no_loss() {
         // 300 ppm over an hour are 1.08 s, with 15 ms of jitter.
-        let drift = |sign: i64| gaps(3_600, move |ms| sign * ms as i64 * 300 + (ms as i64 * 7919 % 15) * MS as i64);
+        let drift =
+            |sign: i64| gaps(3_600, move |ms| sign * ms as i64 * 300 + (ms as i64 * 7919 % 15) * MS as i64);
         assert_eq!(drift(1), []);
         assert_eq!(drift(-1), []);
     }

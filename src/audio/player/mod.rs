@@ -143,7 +143,10 @@ impl Player {
         crate::audio::clock::start();
         let (events, device_events) = unbounded_channel();
         let shared = Arc::new(Shared {
-            levels: Arc::new(Levels::new(settings.volume.clamp(0.0, 2.0), settings.monitor_level.clamp(0.0, 1.0))),
+            levels: Arc::new(Levels::new(
+                settings.volume.clamp(0.0, 2.0),
+                settings.monitor_level.clamp(0.0, 1.0),
+            )),
             status: Mutex::default(),
             rate: AtomicU32::new(0),
             speaking: AtomicBool::new(false),
@@ -175,7 +178,14 @@ impl Player {
             rate if rate == sample_rate => Ok(None),
             rate => Resampler::new(sample_rate, rate).map(Some),
         };
-        let mut said = Said { heard: heard.clone(), events, last: Some(last), rate: device_rate, voice: None, refused: None };
+        let mut said = Said {
+            heard: heard.clone(),
+            events,
+            last: Some(last),
+            rate: device_rate,
+            voice: None,
+            refused: None,
+        };
         let (samples, resampler) = match resampler {
             Ok(resampler) if device_rate > 0 => {
                 let (samples, ring) = RingBuffer::new((device_rate * RING_SECONDS) as usize);

@@ -118,7 +118,11 @@ pub(crate) struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { frames: AtomicU64::new(0), lateness_ns: AtomicI64::new(i64::MAX), realtime: Granted::default() }
+        Self {
+            frames: AtomicU64::new(0),
+            lateness_ns: AtomicI64::new(i64::MAX),
+            realtime: Granted::default(),
+        }
     }
 }
 
@@ -205,7 +209,12 @@ impl Speaker {
         if energy {
             self.gate.voice(now_ns);
             if let Some(voice) = &self.voice {
-                let _ = voice.heard.audible_ns.compare_exchange(u64::MAX, now_ns, Ordering::Release, Ordering::Relaxed);
+                let _ = voice.heard.audible_ns.compare_exchange(
+                    u64::MAX,
+                    now_ns,
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                );
             }
         }
         self.hear_monitor();
@@ -249,6 +258,7 @@ impl Speaker {
     fn hush(&mut self, now_ns: u64) {
         let Some(voice) = self.voice.take() else { return };
         if let Some((faded, _)) = self.fading.take() {
+            faded.heard.end_ns.store(now_ns, Ordering::Release);
             self.give_back(Done::Voice(faded));
         }
         if voice.samples.is_empty() {

@@ -478,10 +478,16 @@ impl Keeper {
         let counter = errors.clone();
         let Some(desk) = &self.desk else { return Err(AudioError::Format("no desk".into())) };
         let answer = desk.ask(move |bench: &mut Bench| {
-            let chosen = device::select(bench, Direction::Output, &choice, pinned.as_deref(), only_pinned, rate, period)?;
-            let make = |rate, channels| {
-                Speaker::new(orders_out, done_in, dials, gate, rate, channels, true)
-            };
+            let chosen = device::select(
+                bench,
+                Direction::Output,
+                &choice,
+                pinned.as_deref(),
+                only_pinned,
+                rate,
+                period,
+            )?;
+            let make = |rate, channels| Speaker::new(orders_out, done_in, dials, gate, rate, channels, true);
             open_sink(chosen, period, make, move |e: cpal::Error| counter.count(e.kind()))
         });
         let (sink, info) = match answer.recv_timeout(OPEN_TIMEOUT) {
@@ -538,7 +544,8 @@ fn open_sink(
         action: "opened",
         source: cpal::Error::with_message(cpal::ErrorKind::BackendError, message),
     };
-    let (Some(rate), Some(channels)) = (NonZero::new(config.sample_rate), NonZero::new(config.channels)) else {
+    let (Some(rate), Some(channels)) = (NonZero::new(config.sample_rate), NonZero::new(config.channels))
+    else {
         return Err(refused("it has no channels".into()));
     };
     let period = match config.buffer_size {
