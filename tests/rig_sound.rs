@@ -116,9 +116,13 @@ impl Hear for Tape {
 }
 
 fn listen(device: &str) -> (Engine, UnboundedReceiver<DeviceEvent>, Tape) {
+    listen_on("auto", "pulseaudio", device)
+}
+
+fn listen_on(host: &str, found: &str, device: &str) -> (Engine, UnboundedReceiver<DeviceEvent>, Tape) {
     let tape = Tape::default();
     let ours = tape.clone();
-    let choice = DeviceChoice { host: "auto".into(), name: device.into() };
+    let choice = DeviceChoice { host: host.into(), name: device.into() };
     let mut engine = Engine::start(
         Input::Device(choice),
         EngineSettings::default(),
@@ -128,7 +132,7 @@ fn listen(device: &str) -> (Engine, UnboundedReceiver<DeviceEvent>, Tape) {
     .unwrap();
     let mut events = engine.device_events();
     let opened = opened(&mut events);
-    assert_eq!((opened.host.as_str(), opened.rate), ("pulseaudio", RATE));
+    assert_eq!((opened.host.as_str(), opened.rate), (found, RATE));
     (engine, events, tape)
 }
 
@@ -485,6 +489,29 @@ fn a_server_that_stalls_for_two_seconds_leaves_a_gap_of_two_seconds() {
             .count();
         assert_eq!(gaps, 1);
         println!("measured: server stalled for 2 s, gap {gap:.2} s");
+        engine.stop();
+    });
+}
+
+#[test]
+fn the_alsa_host_captures_and_survives_a_killed_server_too() {
+    on_rig("the_alsa_host_captures_and_survives_a_killed_server_too", |rig| {
+        let all = device::list("alsa").unwrap();
+        assert!(all.iter().any(|d| d.id == "guitar_in" && d.direction == Direction::Input), "{all:?}");
+        assert!(all.iter().all(|d| d.id != "null"), "a device that never waits is none");
+        let (engine, mut events, tape) = listen_on("alsa", "alsa", "guitar_in");
+        let before = noise(6, 0.5);
+        rig.play(&before);
+        find(&tape, &before);
+        // No error comes here, and closing the stream hangs for ever inside the plug-in.
+        rig.kill();
+        let fault = lost(&mut events);
+        rig.start();
+        let gap = restored(&mut events);
+        let after = noise(7, 0.5);
+        rig.play(&after);
+        find(&tape, &after);
+        println!("measured: ALSA, server killed: {fault:?}, gap {gap:.2} s");
         engine.stop();
     });
 }

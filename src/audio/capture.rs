@@ -5,6 +5,8 @@
 //! that find the ring full are dropped, counted, and marked at their place, so that the clock of the music (the
 //! sample counter) stays right.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -313,6 +315,7 @@ impl Intake {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 mod tests {
     use super::*;
     use crate::audio::clock::SECOND_NS;

@@ -5,6 +5,8 @@
 //! sample that was handed to the device until a tail after the last energetic one. Bursts that lie closer than the
 //! tail are one.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -102,6 +104,7 @@ impl EchoGate {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 mod tests {
     use super::*;
 

@@ -4,6 +4,8 @@
 //! travel back by ring, counters are atomics. Events leave by an SPSC ring, *every value*: when it is full they are
 //! dropped and counted, except in fast mode, where the loop waits for the reader. The live cell is *latest value*.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,6 +74,7 @@ impl Out {
                 return;
             }
             event = back;
+            #[expect(clippy::disallowed_methods, reason = "only in fast mode, which is no real time")]
             std::thread::sleep(BACK_PRESSURE);
         }
     }
@@ -381,5 +384,6 @@ fn at_analysis_rate(frames: u64, rate: u32) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 #[path = "listener_tests.rs"]
 mod tests;

@@ -4,6 +4,8 @@
 //! writer never waits; a reader that meets a write in progress tries again (H.-J. Boehm, "Can seqlocks get along
 //! with programming language memory models?", MSPC 2012).
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -122,6 +124,7 @@ impl LiveReader {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;

@@ -1,5 +1,7 @@
 //! What the real-time loop counts, in atomics: read at any time, by anyone, without stopping it.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::audio::priority::Granted;
@@ -142,6 +144,7 @@ fn middle(bucket: usize) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 mod tests {
     use super::*;
 

@@ -4,6 +4,8 @@
 //! has finished with goes back by another, to be freed by the player thread. It renders blocks of [`BLOCK`] frames and looks
 //! at its inbox and at the clock once a block.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -404,5 +406,6 @@ impl rodio::Source for Speaker {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 #[path = "source_tests.rs"]
 mod tests;
