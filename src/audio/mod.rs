@@ -20,6 +20,7 @@ pub mod engine;
 pub mod error;
 pub mod feeder;
 pub mod file;
+pub mod guitarist;
 pub mod listener;
 pub mod live;
 pub mod player;
