@@ -1,0 +1,258 @@
+//! Our own detector: a normalised square difference (McLeod and Wyvill 2005) put together from blocks.
+//!
+//! Each hop adds one block of correlations c(τ) = Σ x[n] x[n-τ], straight in the time domain; the function over any
+//! window of whole blocks is then a sum of blocks over sums of squares. No FFT, no drift, and every window length
+//! from 11 to 53 ms for the price of one, so that right after an onset only samples of the new note are used.
+use super::filter::{LOW_LEN, LowHistory};
+use super::fit::{LENGTHS, MIN_PERIODS, Partials};
+use super::pitch::{Estimate, PitchDetector};
+use super::{DECIMATION, HOP, LOW_HOP, LOW_RATE, cents_between};
+
+/// Lags: down to 53.6 Hz, below B1.
+const LAGS: usize = 224;
+/// Shortest lag of a note: 1500 Hz, above E6.
+const MIN_LAG: usize = 8;
+/// Blocks that are kept.
+const BLOCKS: usize = 10;
+/// Windows in blocks with the clarity that each must reach, longest first. Short windows agree with themselves by
+/// chance more often, so they must be clearer.
+const WINDOWS: [(usize, f32); 5] = [(10, 0.65), (6, 0.65), (4, 0.75), (3, 0.85), (2, 0.85)];
+/// McLeod's k: the first peak at least this high, relative to the highest.
+const PEAK_SHARE: f32 = 0.9;
+/// Lags computed together: as many as fit in registers.
+const LANES: usize = 32;
+/// Samples right after an onset that are not used: the decimation filter still mixes them with what was before.
+const SLACK: usize = 24;
+/// Mean square below which nothing is voiced (-72 dBFS: lower than the softest note that may count).
+const SILENCE: f64 = 6e-8;
+/// Up an octave when the odd partials hold less than this of the even ones' energy.
+const EVEN_ONLY: f32 = 0.002;
+/// In an unclear attack other strings still rattle: below this clarity the odd partials may hold this much more, if the
+/// lowest one is all but missing and half the lag correlates nearly as well.
+const UNCLEAR: f32 = 0.9;
+const EVEN_MOSTLY: f32 = 0.3;
+const HALF_LAG_SHARE: f32 = 0.55;
+const LOWEST_MISSING: f32 = 0.006;
+/// Down an octave when the half-odd multiples hold more than this of all energy.
+const HALF_ODD: f32 = 0.015;
+/// The partial fit may move the pitch by this much, cents.
+const FIT_CENTS: f32 = 40.0;
+/// An octave decision holds for this many hops of unmoved pitch before it is made anew.
+const RECHECK_HOPS: u32 = 8;
+
+/// See the module.
+pub(crate) struct Blockwise {
+    blocks: Vec<[f32; LAGS]>,
+    head: usize,
+    /// Sum of squares before each sample of the history.
+    squares: Vec<f64>,
+    nsdf: [f32; LAGS],
+    partials: Partials,
+    /// Last octave decision: the period's frequency, the factor, its age in hops.
+    octave: Option<(f32, f32, u32)>,
+}
+
+impl Blockwise {
+    pub(crate) fn new() -> Self {
+        Self {
+            blocks: vec![[0.0; LAGS]; BLOCKS],
+            head: 0,
+            squares: vec![0.0; LOW_LEN + 1],
+            nsdf: [0.0; LAGS],
+            partials: Partials::new(),
+            octave: None,
+        }
+    }
+
+    /// Correlations of the newest block with the samples up to [`LAGS`] before it.
+    fn correlate(x: &[f32; LOW_LEN], out: &mut [f32; LAGS]) {
+        // Reversed, so that rising lags lie at rising addresses.
+        let mut reversed = [0.0f32; LOW_HOP + LAGS];
+        for (r, v) in reversed.iter_mut().zip(x.iter().rev()) {
+            *r = *v;
+        }
+        for (chunk, out) in out.chunks_exact_mut(LANES).enumerate() {
+            let mut acc = [0.0f32; LANES];
+            for i in 0..LOW_HOP {
+                let at = i + chunk * LANES;
+                let Some(lagged) = reversed[at..].first_chunk::<LANES>() else { break };
+                let v = reversed[i];
+                for k in 0..LANES {
+                    acc[k] += v * lagged[k];
+                }
+            }
+            out.copy_from_slice(&acc);
+        }
+    }
+
+    /// The function over the newest `window` blocks for lags below `lags`.
+    fn fill(&mut self, window: usize, lags: usize) {
+        let mut sum = [0.0f32; LAGS];
+        for b in 0..window.min(BLOCKS) {
+            let row = &self.blocks[(self.head + BLOCKS - 1 - b) % BLOCKS];
+            for (s, r) in sum.iter_mut().zip(row) {
+                *s += r;
+            }
+        }
+        let start = LOW_LEN - window * LOW_HOP;
+        let own = self.squares[LOW_LEN] - self.squares[start];
+        for (tau, (n, c)) in self.nsdf.iter_mut().zip(&sum).take(lags).enumerate() {
+            let lagged = self.squares[LOW_LEN - tau] - self.squares[start - tau];
+            let m = (own + lagged) as f32;
+            *n = if m > 0.0 { 2.0 * c / m } else { 0.0 };
+        }
+    }
+
+    /// McLeod's choice among the peaks below `lags`: lag and height.
+    fn pick(&self, lags: usize) -> Option<(f32, f32)> {
+        let n = &self.nsdf[..lags.min(LAGS)];
+        let mut tau = n.iter().position(|&v| v <= 0.0)?;
+        let mut peaks = [(0usize, 0.0f32); 48];
+        let (mut count, mut highest) = (0, 0.0f32);
+        while tau < n.len() && count < peaks.len() {
+            let Some(from) = n[tau..].iter().position(|&v| v > 0.0).map(|p| p + tau) else { break };
+            let to = n[from..].iter().position(|&v| v <= 0.0).map_or(n.len(), |p| p + from);
+            let mut best = from;
+            for i in from..to {
+                if n[i] > n[best] {
+                    best = i;
+                }
+            }
+            // A lobe that still rises at the last lag has its peak elsewhere.
+            if best >= MIN_LAG && best + 1 < n.len() {
+                peaks[count] = (best, n[best]);
+                highest = highest.max(n[best]);
+                count += 1;
+            }
+            tau = to;
+        }
+        let &(lag, _) = peaks[..count].iter().find(|p| p.1 >= PEAK_SHARE * highest)?;
+        let (l, c, r) = (n[lag - 1], n[lag], n[lag + 1]);
+        let bend = l - 2.0 * c + r;
+        let shift = if bend < 0.0 { (0.5 * (l - r) / bend).clamp(-0.5, 0.5) } else { 0.0 };
+        Some((lag as f32 + shift, (c - 0.25 * (l - r) * shift).min(1.0)))
+    }
+
+    /// Factor on the frequency of the period: 2 or 3 when only those partials are there, 1/2 when there are
+    /// partials halfway between.
+    fn octave_factor(&self, x: &[f32], f: f32, clarity: f32, available: usize) -> f32 {
+        let Some(w) = Partials::choose(f, MIN_PERIODS, available) else { return 1.0 };
+        let mut e = [0.0f32; 7];
+        for (k, e) in e.iter_mut().enumerate().skip(1) {
+            let hz = k as f32 * f;
+            if hz < 4600.0 {
+                *e = self.partials.measure(x, w, hz).energy;
+            }
+        }
+        let (odd, even) = (e[1] + e[3] + e[5], e[2] + e[4] + e[6]);
+        let half_lag = self.nsdf[((0.5 * LOW_RATE / f).round() as usize).min(LAGS - 1)];
+        let unclear =
+            clarity < UNCLEAR && e[1] < LOWEST_MISSING * even && half_lag > HALF_LAG_SHARE * clarity;
+        let share = if unclear { EVEN_MOSTLY } else { EVEN_ONLY };
+        if odd < share * even && 2.0 * f < LOW_RATE / MIN_LAG as f32 {
+            return 2.0;
+        }
+        if e[1] + e[2] + e[4] + e[5] < EVEN_ONLY * e[3] && 3.0 * f < LOW_RATE / MIN_LAG as f32 {
+            return 3.0;
+        }
+        if f > 110.0
+            && let Some(w) = Partials::choose(f, 6.0, available)
+            && LENGTHS[w] as f32 * f >= 6.0 * LOW_RATE
+        {
+            let (mut half, mut placed) = (0.0, 0);
+            for k in [0.5f32, 1.5, 2.5, 3.5] {
+                if k * f < 4600.0 {
+                    let p = self.partials.measure(x, w, k * f);
+                    half += p.energy;
+                    placed += u32::from(
+                        p.energy > 0.2 * HALF_ODD * (odd + even)
+                            && cents_between(p.hz, k * f).abs() < FIT_CENTS,
+                    );
+                }
+            }
+            if half > HALF_ODD * (odd + even) && placed >= 2 {
+                return 0.5;
+            }
+        }
+        1.0
+    }
+}
+
+impl PitchDetector for Blockwise {
+    fn push(&mut self, _: &[f32; HOP], low: &LowHistory) {
+        let x = low.all();
+        Self::correlate(x, &mut self.blocks[self.head]);
+        self.head = (self.head + 1) % BLOCKS;
+        self.squares.copy_within(LOW_HOP.., 0);
+        let mut sum = self.squares[LOW_LEN - LOW_HOP];
+        for (s, v) in self.squares[LOW_LEN - LOW_HOP + 1..].iter_mut().zip(&x[LOW_LEN - LOW_HOP..]) {
+            sum += f64::from(v * v);
+            *s = sum;
+        }
+        // The running sum starts again before it grows so far that soft samples are lost beside it.
+        if sum > 1e6 {
+            let base = self.squares[0];
+            for s in &mut self.squares {
+                *s -= base;
+            }
+        }
+    }
+
+    fn estimate(&mut self, low: &LowHistory, fresh: u64) -> Option<Estimate> {
+        let x = low.all();
+        let available = ((fresh / DECIMATION as u64) as usize).min(LOW_LEN).saturating_sub(SLACK);
+        let mean_square =
+            (self.squares[LOW_LEN] - self.squares[LOW_LEN - 4 * LOW_HOP]) / (4 * LOW_HOP) as f64;
+        if mean_square < SILENCE {
+            self.octave = None;
+            return None;
+        }
+        // Window and lag together must not reach back beyond the onset.
+        let room = available.saturating_sub(LAGS).max(available / 2);
+        let &(window, clear) = WINDOWS.iter().find(|(blocks, _)| blocks * LOW_HOP <= room)?;
+        let lags = (available - window * LOW_HOP).min(LAGS);
+        self.fill(window, lags);
+        let Some((lag, clarity)) = self.pick(lags).filter(|p| p.1 >= clear) else {
+            self.octave = None;
+            return None;
+        };
+        let period = LOW_RATE / lag;
+        let factor = match self.octave {
+            Some((f, factor, age)) if age < RECHECK_HOPS && cents_between(period, f).abs() < 60.0 => {
+                self.octave = Some((period, factor, age + 1));
+                factor
+            }
+            _ => {
+                let factor = self.octave_factor(x, period, clarity, available);
+                // A short stretch proves little: ask again soon.
+                let age = if available < 768 { RECHECK_HOPS - 1 } else { 0 };
+                self.octave = Some((period, factor, age));
+                factor
+            }
+        };
+        let rough = period * factor;
+        let mut seconds = (window * LOW_HOP + lag as usize) as f32 / LOW_RATE;
+        let mut f0 = rough;
+        let mut settled = available as f32 * rough >= 4.0 * LOW_RATE;
+        // At least 43 ms where there is as much, for the sake of noise; 5 periods for the sake of the neighbours.
+        let periods = (512.0 * rough / LOW_RATE).max(5.0);
+        if let Some(w) = Partials::choose(rough, periods, available)
+            && let Some(fit) = self.partials.fit(x, w, rough)
+            && cents_between(fit.f1, rough).abs() < FIT_CENTS
+        {
+            f0 = fit.f1;
+            seconds = seconds.max(LENGTHS[w] as f32 / LOW_RATE);
+        } else {
+            settled = false;
+        }
+        Some(Estimate { f0, clarity, window: seconds, settled })
+    }
+
+    fn reset(&mut self) {
+        for b in &mut self.blocks {
+            b.fill(0.0);
+        }
+        self.squares.fill(0.0);
+        self.octave = None;
+    }
+}

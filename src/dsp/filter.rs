@@ -1,0 +1,279 @@
+//! Fixed filters: DC blocker, decimator by four, band-pass bank.
+use super::{ANALYSIS_RATE, DECIMATION, HOP, LOW_HOP, LOW_RATE};
+
+/// Loudest value that is let in: 12 dB over full scale. Bounds every energy below, so nothing overflows.
+const CLAMP: f32 = 4.0;
+/// States below this are set to zero, so that no denormal slows the loop in digital silence.
+const TINY: f32 = 1e-18;
+
+/// Makes any float harmless: not-a-number and infinities become 0, the rest is clamped.
+pub(crate) fn sanitize(x: f32) -> f32 {
+    if x.is_finite() { x.clamp(-CLAMP, CLAMP) } else { 0.0 }
+}
+
+/// One-pole high-pass at about 10 Hz.
+pub(crate) struct DcBlock {
+    x1: f32,
+    y1: f32,
+}
+
+impl DcBlock {
+    /// Pole: 1 - 2π·10/48000.
+    const POLE: f32 = 0.998_7;
+
+    pub(crate) fn new() -> Self {
+        Self { x1: 0.0, y1: 0.0 }
+    }
+
+    pub(crate) fn run(&mut self, hop: &mut [f32; HOP]) {
+        for x in hop.iter_mut() {
+            let y = *x - self.x1 + Self::POLE * self.y1;
+            self.x1 = *x;
+            self.y1 = y;
+            *x = y;
+        }
+        if self.y1.abs() < TINY {
+            self.y1 = 0.0;
+        }
+    }
+}
+
+/// Taps of the decimation filter (Blackman-windowed sinc).
+const TAPS: usize = 64;
+/// Cut-off as a share of the new sampling rate.
+const CUT: f64 = 0.42;
+/// Corner of the second-order high-pass behind the decimator, Hz: below the lowest note, above rumble.
+const RUMBLE_HZ: f32 = 29.0;
+
+/// Low-pass and keep every fourth sample, then a high-pass at 29 Hz. Delay: 31.5 input samples (0.7 ms).
+pub(crate) struct Decimator {
+    taps: [f32; TAPS],
+    line: [f32; TAPS + HOP],
+    high_pass: Biquad,
+}
+
+impl Decimator {
+    pub(crate) fn new() -> Self {
+        let mut taps = [0.0f32; TAPS];
+        let cut = CUT / DECIMATION as f64;
+        let mut sum = 0.0f64;
+        let mut exact = [0.0f64; TAPS];
+        for (i, t) in exact.iter_mut().enumerate() {
+            let x = i as f64 - (TAPS as f64 - 1.0) / 2.0;
+            let sinc = (std::f64::consts::TAU * cut * x).sin() / (std::f64::consts::PI * x);
+            let p = std::f64::consts::TAU * (i as f64 + 0.5) / TAPS as f64;
+            *t = sinc * (0.42 - 0.5 * p.cos() + 0.08 * (2.0 * p).cos());
+            sum += *t;
+        }
+        for (t, e) in taps.iter_mut().zip(exact) {
+            *t = (e / sum) as f32;
+        }
+        Self { taps, line: [0.0; TAPS + HOP], high_pass: Biquad::high_pass(RUMBLE_HZ, LOW_RATE) }
+    }
+
+    pub(crate) fn run(&mut self, hop: &[f32; HOP], out: &mut [f32; LOW_HOP]) {
+        self.line.copy_within(HOP.., 0);
+        self.line[TAPS..].copy_from_slice(hop);
+        for (i, y) in out.iter_mut().enumerate() {
+            let at = (i + 1) * DECIMATION;
+            let part = &self.line[at..at + TAPS];
+            let mut acc = [0.0f32; 8];
+            for (x, t) in part.chunks_exact(8).zip(self.taps.chunks_exact(8)) {
+                for k in 0..8 {
+                    acc[k] += x[k] * t[k];
+                }
+            }
+            *y = acc.iter().sum();
+        }
+        for y in out.iter_mut() {
+            *y = self.high_pass.step(*y);
+        }
+        self.high_pass.flush();
+    }
+}
+
+/// Second-order section, transposed direct form II (RBJ cookbook coefficients).
+#[derive(Clone, Copy)]
+struct Biquad {
+    b: [f32; 3],
+    a: [f32; 2],
+    z: [f32; 2],
+}
+
+impl Biquad {
+    fn high_pass(hz: f32, rate: f32) -> Self {
+        let w = std::f32::consts::TAU * hz / rate;
+        let (s, c) = w.sin_cos();
+        let alpha = s / std::f32::consts::SQRT_2;
+        let a0 = 1.0 + alpha;
+        let b = (1.0 + c) / 2.0 / a0;
+        Self { b: [b, -2.0 * b, b], a: [-2.0 * c / a0, (1.0 - alpha) / a0], z: [0.0; 2] }
+    }
+
+    fn step(&mut self, x: f32) -> f32 {
+        let y = self.b[0] * x + self.z[0];
+        self.z[0] = self.b[1] * x - self.a[0] * y + self.z[1];
+        self.z[1] = self.b[2] * x - self.a[1] * y;
+        y
+    }
+
+    fn flush(&mut self) {
+        for z in &mut self.z {
+            if z.abs() < TINY {
+                *z = 0.0;
+            }
+        }
+    }
+}
+
+/// Bands of [`BandBank`].
+pub(crate) const BANDS: usize = 8;
+/// Lowest and highest centre frequency of the bank, Hz, and the quality of its sections (0.85 octaves each).
+const BAND_HZ: (f32, f32, f32) = (180.0, 11_000.0, 1.7);
+
+/// Eight band-pass filters side by side, spread evenly in octaves.
+pub(crate) struct BandBank {
+    gain: [f32; BANDS],
+    a1: [f32; BANDS],
+    a2: [f32; BANDS],
+    z1: [f32; BANDS],
+    z2: [f32; BANDS],
+}
+
+impl BandBank {
+    pub(crate) fn new() -> Self {
+        let mut bank = Self {
+            gain: [0.0; BANDS],
+            a1: [0.0; BANDS],
+            a2: [0.0; BANDS],
+            z1: [0.0; BANDS],
+            z2: [0.0; BANDS],
+        };
+        for k in 0..BANDS {
+            let hz = BAND_HZ.0 * (BAND_HZ.1 / BAND_HZ.0).powf(k as f32 / (BANDS - 1) as f32);
+            let (s, c) = (std::f32::consts::TAU * hz / ANALYSIS_RATE as f32).sin_cos();
+            let alpha = s / (2.0 * BAND_HZ.2);
+            bank.gain[k] = alpha / (1.0 + alpha);
+            bank.a1[k] = -2.0 * c / (1.0 + alpha);
+            bank.a2[k] = (1.0 - alpha) / (1.0 + alpha);
+        }
+        bank
+    }
+
+    /// Adds the energy of `samples` in each band to `energy`.
+    pub(crate) fn run(&mut self, samples: &[f32], energy: &mut [f32; BANDS]) {
+        // Copies, so that the state lives in registers.
+        let (mut z1, mut z2, mut sum) = (self.z1, self.z2, *energy);
+        for &x in samples {
+            for k in 0..BANDS {
+                let gx = self.gain[k] * x;
+                let y = gx + z1[k];
+                z1[k] = z2[k] - self.a1[k] * y;
+                z2[k] = -gx - self.a2[k] * y;
+                sum[k] += y * y;
+            }
+        }
+        for k in 0..BANDS {
+            self.z1[k] = if z1[k].abs() < TINY { 0.0 } else { z1[k] };
+            self.z2[k] = if z2[k].abs() < TINY { 0.0 } else { z2[k] };
+        }
+        *energy = sum;
+    }
+}
+
+/// Decimated samples that are kept: the longest analysis window (1024) and the longest lag beside it.
+pub const LOW_LEN: usize = 1280;
+
+/// The newest samples at a quarter of the analysis rate, oldest first: what pitch and noise are measured on.
+pub struct LowHistory {
+    x: [f32; LOW_LEN],
+}
+
+impl LowHistory {
+    pub(crate) fn new() -> Self {
+        Self { x: [0.0; LOW_LEN] }
+    }
+
+    pub(crate) fn push(&mut self, low: &[f32; LOW_HOP]) {
+        self.x.copy_within(LOW_HOP.., 0);
+        self.x[LOW_LEN - LOW_HOP..].copy_from_slice(low);
+    }
+
+    /// All of it, the newest sample last.
+    #[must_use]
+    pub fn all(&self) -> &[f32; LOW_LEN] {
+        &self.x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f32, start: usize) -> [f32; HOP] {
+        std::array::from_fn(|i| {
+            (std::f32::consts::TAU * hz * (start + i) as f32 / ANALYSIS_RATE as f32).sin()
+        })
+    }
+
+    /// Power of the decimated tone, after the filters have settled.
+    fn decimated_power(hz: f32) -> f32 {
+        let (mut d, mut out, mut power) = (Decimator::new(), [0.0; LOW_HOP], 0.0);
+        for h in 0..100 {
+            d.run(&tone(hz, h * HOP), &mut out);
+            if h >= 50 {
+                power += out.iter().map(|x| x * x).sum::<f32>() / (50 * LOW_HOP) as f32;
+            }
+        }
+        power
+    }
+
+    #[test]
+    fn the_decimator_keeps_guitar_pitches_and_stops_what_would_fold_onto_them() {
+        for hz in [62.0, 440.0, 2000.0] {
+            assert!((decimated_power(hz) - 0.5).abs() < 0.03, "{hz} Hz: {}", decimated_power(hz));
+        }
+        for hz in [8_500.0, 12_100.0, 20_000.0] {
+            assert!(decimated_power(hz) < 5e-6, "{hz} Hz leaks: {}", decimated_power(hz));
+        }
+    }
+
+    #[test]
+    fn the_dc_blocker_forgets_a_constant_and_keeps_a_low_note() {
+        let mut d = DcBlock::new();
+        let mut hop = [1.0; HOP];
+        for _ in 0..100 {
+            hop = [1.0; HOP];
+            d.run(&mut hop);
+        }
+        assert!(hop[HOP - 1].abs() < 1e-3);
+        let mut power = 0.0;
+        for h in 0..100 {
+            let mut hop = tone(62.0, h * HOP);
+            d.run(&mut hop);
+            power += hop.iter().map(|x| x * x).sum::<f32>() / (100 * HOP) as f32;
+        }
+        assert!((power - 0.5).abs() < 0.03, "{power}");
+    }
+
+    #[test]
+    fn each_band_answers_loudest_to_its_own_centre() {
+        for k in 0..BANDS {
+            let hz = BAND_HZ.0 * (BAND_HZ.1 / BAND_HZ.0).powf(k as f32 / (BANDS - 1) as f32);
+            let (mut bank, mut energy) = (BandBank::new(), [0.0; BANDS]);
+            for h in 0..40 {
+                bank.run(&tone(hz, h * HOP), &mut energy);
+            }
+            let loudest = (0..BANDS).max_by(|&a, &b| energy[a].total_cmp(&energy[b])).expect("eight bands");
+            assert_eq!(loudest, k);
+        }
+    }
+
+    #[test]
+    fn sanitizing_leaves_only_finite_bounded_values() {
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-40, 0.5] {
+            assert!(sanitize(x).is_finite() && sanitize(x).abs() <= CLAMP);
+        }
+        assert!((sanitize(0.5) - 0.5).abs() < f32::EPSILON);
+    }
+}

@@ -1,0 +1,223 @@
+//! How much of the sound is the playing, and how much is not.
+//!
+//! Every hop is judged a little later than it was heard, when it is known whether an onset lies in it. While a note
+//! sounds, the valleys between its partials tell the noise ([`super::residual`]); its attack, and the stretch that the
+//! measuring window needs to get clear of it, count as playing with the noise known from before. A stroke that is
+//! still undecided is held back and added as soon as it turns out to be a note, or none.
+use super::filter::LowHistory;
+use super::residual::{Residual, SIZE};
+use super::tracker::{Heard, Resolution, Tracker};
+use super::{ANALYSIS_RATE, DECIMATION, HOP, LOW_HOP, LOW_RATE};
+
+/// Hops between hearing and judging (37 ms): longer than an onset takes to be found.
+const DELAY: usize = 7;
+/// The pick and the body speak for this long; no window that looks for noise may touch it, samples.
+const ATTACK: u64 = ANALYSIS_RATE as u64 * 60 / 1000;
+/// The measuring window, samples at [`ANALYSIS_RATE`] and hops.
+const WINDOW: u64 = (SIZE * DECIMATION) as u64;
+const WINDOW_HOPS: usize = WINDOW as usize / HOP;
+/// Loudest over softest 21 ms in the window, above which it holds the end of a note, not only noise (9 dB).
+const STEADY: f32 = 8.0;
+/// After a note its damping is still heard; then its tail for a while, samples.
+const DAMPING: u64 = ANALYSIS_RATE as u64 * 60 / 1000;
+const TAIL: u64 = ANALYSIS_RATE as u64;
+/// Relative change of pitch within the window, above which its lines fill the valleys (10 cents).
+const GLIDE: f32 = 0.006;
+/// Stretch whose likeness to the period before tells whether the note still sounds, decimated samples (11 ms), and
+/// the likeness below which it was damped and what is heard is noise.
+const LIKENESS_LEN: usize = 2 * LOW_HOP;
+const LIKENESS: f32 = 0.5;
+/// Only if its power has fallen to this share of the highest in the window, and not before this many samples after the
+/// onset: an attack rattles, a bend is unlike its own past.
+const FALLEN: f32 = 0.3;
+const RATTLE: u64 = ANALYSIS_RATE as u64 * 120 / 1000;
+/// Unvoiced hops after which a string whose stroke was not heard (gate, lost input) has ended (64 ms).
+const ORPHAN_HOPS: u32 = 12;
+/// Share of the newest measurement in the running noise under notes (time constant 0.2 s).
+const SMOOTH: f32 = 0.025;
+
+#[derive(Clone, Copy, Default)]
+struct Hop {
+    end: u64,
+    power: f32,
+    /// Noise in the window that ends here, where it could be measured.
+    residual: Option<f32>,
+    /// Normalised correlation with the period before, of the note that sounds.
+    likeness: f32,
+    /// Power over 21 ms relative to the highest in the window.
+    share: f32,
+}
+
+/// See the module.
+pub(crate) struct NoiseMeter {
+    residual: Residual,
+    waiting: [Hop; DELAY],
+    /// Low-band mean squares and pitches of the last window, newest last.
+    powers: [f32; WINDOW_HOPS + 3],
+    pitches: [f32; WINDOW_HOPS],
+    under_notes: f32,
+    held_power: f32,
+    held_noise: f32,
+    /// A string may sound whose stroke was not heard: neither playing nor noise.
+    orphan: bool,
+    unvoiced: u32,
+}
+
+impl NoiseMeter {
+    pub(crate) fn new() -> Self {
+        Self {
+            residual: Residual::new(),
+            waiting: [Hop::default(); DELAY],
+            powers: [0.0; WINDOW_HOPS + 3],
+            pitches: [0.0; WINDOW_HOPS],
+            under_notes: 0.0,
+            held_power: 0.0,
+            held_noise: 0.0,
+            orphan: false,
+            unvoiced: 0,
+        }
+    }
+
+    /// Forgets what was heard (input lost); keeps the noise that was learnt.
+    pub(crate) fn reset(&mut self) {
+        self.waiting = [Hop::default(); DELAY];
+        self.powers.fill(0.0);
+        self.pitches.fill(0.0);
+        self.held_power = 0.0;
+        self.held_noise = 0.0;
+        self.orphan = true;
+        self.unvoiced = 0;
+    }
+
+    /// Takes in a hop and gives wanted and unwanted mean squares of the one that was due.
+    pub(crate) fn push(
+        &mut self,
+        heard: &Heard,
+        power: f32,
+        low: &LowHistory,
+        tracker: &Tracker,
+        resolution: Resolution,
+    ) -> (f32, f32) {
+        self.powers.copy_within(1.., 0);
+        self.powers[WINDOW_HOPS + 2] = heard.low_power;
+        let pitch = tracker.pitch();
+        self.pitches.copy_within(1.., 0);
+        self.pitches[WINDOW_HOPS - 1] = pitch.map_or(0.0, |p| p.0);
+        self.unvoiced = if heard.estimate.is_some() { 0 } else { self.unvoiced.saturating_add(1) };
+        self.orphan &= tracker.sounding_since().is_none() && self.unvoiced < ORPHAN_HOPS;
+        let residual = self.measure(heard.end, low, tracker);
+        let likeness = pitch.map_or(0.0, |p| likeness(low, p.0));
+        let four = |at: usize| self.powers[at..at + 4].iter().sum::<f32>();
+        let most = (0..WINDOW_HOPS).map(four).fold(f32::MIN_POSITIVE, f32::max);
+        let share = four(WINDOW_HOPS - 1) / most;
+        let due = self.waiting[0];
+        self.waiting.copy_within(1.., 0);
+        self.waiting[DELAY - 1] = Hop { end: heard.end, power, residual, likeness, share };
+
+        let (mut wanted, mut unwanted) = (0.0, 0.0);
+        match resolution {
+            Resolution::Open => {}
+            Resolution::Played => wanted += self.held_power,
+            Resolution::Dismissed if self.orphan => {}
+            Resolution::Dismissed => {
+                unwanted += self.held_noise;
+                wanted += self.held_power - self.held_noise;
+            }
+        }
+        if resolution != Resolution::Open {
+            self.held_power = 0.0;
+            self.held_noise = 0.0;
+        }
+        let pending = tracker.pending_since().is_some_and(|at| due.end > at);
+        if due.end == 0 || (self.orphan && !pending) {
+            return (wanted, unwanted);
+        }
+        let mut due = due;
+        // An onset that was found only after the window was measured lies in it.
+        let known = [tracker.sounding_since(), tracker.pending_since()].into_iter().flatten();
+        if known.into_iter().any(|onset| due.end > onset && due.end - onset < WINDOW + ATTACK) {
+            due.residual = None;
+        }
+        let (w, u) = self.judge(&due, tracker);
+        if pending {
+            self.held_power += w + u;
+            self.held_noise += u;
+        } else {
+            wanted += w;
+            unwanted += u;
+            // Only now is it known that no onset lay in the window.
+            if let (Some(noise), Some(_)) = (due.residual, tracker.sounding_since()) {
+                self.under_notes += SMOOTH * (noise - self.under_notes);
+            }
+        }
+        (wanted, unwanted)
+    }
+
+    fn measure(&mut self, end: u64, low: &LowHistory, tracker: &Tracker) -> Option<f32> {
+        let (f0, ended) = tracker.pitch()?;
+        let clear = match (tracker.sounding_since(), ended) {
+            (Some(onset), _) => end.saturating_sub(onset) >= WINDOW + ATTACK,
+            (None, Some(at)) => (WINDOW + DAMPING..TAIL).contains(&end.saturating_sub(at)),
+            (None, None) => false,
+        };
+        if !clear {
+            return None;
+        }
+        // Four hops together, so that the beat of a low string averages out.
+        let (mut least, mut most) = (f32::MAX, 0.0f32);
+        for four in self.powers.windows(4) {
+            let sum = four.iter().sum::<f32>();
+            least = least.min(sum);
+            most = most.max(sum);
+        }
+        if most > STEADY * least {
+            return None;
+        }
+        if self.pitches.iter().any(|&p| p > 0.0 && (p - f0).abs() > GLIDE * f0) {
+            return None;
+        }
+        Some(self.residual.measure(low.all(), f0))
+    }
+
+    fn judge(&self, hop: &Hop, tracker: &Tracker) -> (f32, f32) {
+        let under_note = match (tracker.sounding_since(), tracker.pitch()) {
+            (Some(onset), _) if hop.end > onset => true,
+            // The one before: it sounded until the onset that has just been accepted.
+            (_, Some((_, Some(at)))) if hop.end <= at => true,
+            (Some(_), _) => true,
+            _ => false,
+        };
+        if under_note {
+            let rattles = tracker.sounding_since().is_some_and(|at| hop.end > at && hop.end - at < RATTLE);
+            let noise = if hop.likeness < LIKENESS && hop.share < FALLEN && !rattles {
+                hop.power * (1.0 - hop.likeness.max(0.0))
+            } else {
+                hop.residual.unwrap_or(self.under_notes)
+            };
+            let noise = noise.min(hop.power);
+            return (hop.power - noise, noise);
+        }
+        let since = tracker.pitch().and_then(|p| p.1).map_or(u64::MAX, |at| hop.end.saturating_sub(at));
+        let noise = if since < DAMPING + WINDOW {
+            self.under_notes.min(hop.power)
+        } else {
+            hop.residual.unwrap_or(hop.power).min(hop.power)
+        };
+        (0.0, noise)
+    }
+}
+
+/// How much the newest samples are like those one period of `f0` before, -1..1.
+fn likeness(low: &LowHistory, f0: f32) -> f32 {
+    let x = low.all();
+    let lag = LOW_RATE / f0.max(1.0);
+    let (whole, part) = (lag as usize, lag.fract());
+    let Some(start) = x.len().checked_sub(LIKENESS_LEN + whole + 1) else { return 0.0 };
+    let before = x[start..].windows(2).map(|w| part * w[0] + (1.0 - part) * w[1]);
+    let (mut cross, mut energy) = (0.0f32, 0.0f32);
+    for (a, b) in x[x.len() - LIKENESS_LEN..].iter().zip(before) {
+        cross += a * b;
+        energy += a * a + b * b;
+    }
+    if energy > 0.0 { 2.0 * cross / energy } else { 0.0 }
+}

@@ -1,0 +1,378 @@
+//! When a string was struck.
+//!
+//! Two triggers, one clock. Trigger A is a spectral flux (FFT 1024/256) on adaptively whitened (Stowell and Plumbley
+//! 2007), logarithmic magnitudes against the neighbourhood's maximum of the frame before (Böck and Widmer 2013).
+//! Trigger B is a rise of eight band energies in 1 ms steps. Whichever fires, the time is read from B: the first
+//! step that reaches a share of the highest rise around. Onsets are only proposed here; the tracker asks for a pitch.
+use std::sync::Arc;
+
+use realfft::num_complex::Complex32;
+use realfft::{RealFftPlanner, RealToComplex};
+
+use super::filter::{BANDS, BandBank};
+use super::{ANALYSIS_RATE, HOP};
+
+/// Transform length (21 ms).
+const FFT: usize = 1024;
+/// First and last bin of the flux: 94 Hz to 14 kHz.
+const BINS: (usize, usize) = (2, 300);
+/// Decay of a bin's recent maximum per hop: half after a quarter of a second.
+const WHITEN_DECAY: f32 = 0.985;
+/// A bin is never whitened by less than this share (-56 dB) of the loudest recent bin, nor by less than -100 dBFS:
+/// the gaps between partials, and silence, would else be blown up to full height.
+const WHITEN_SHARE: f32 = 1.6e-3;
+const WHITEN_FLOOR: f32 = 1e-5;
+/// Flux threshold: median + share of the mean of the recent past + a constant.
+const FLUX_MEAN_SHARE: f32 = 0.3;
+const FLUX_OFFSET: f32 = 0.1;
+/// Frames of that past.
+const FLUX_PAST: usize = 8;
+
+/// Samples of a step of the band envelope (1 ms).
+pub(crate) const STEP: usize = ANALYSIS_RATE as usize / 1000;
+/// Steps that are kept.
+const STEPS: usize = 128;
+/// A band's rise is counted against its maximum over so many steps before: longer than the period of E2, so that
+/// the beat of the string itself is no rise.
+const LOOK_BACK: usize = 20;
+/// Most that one band may add (in factors of two of its energy).
+const RISE_CLIP: f32 = 4.0;
+/// A band's floor lies 20 dB under its recent peak: what happens below is masked by the string that sounds.
+const BAND_FLOOR: f32 = 0.01;
+/// Decay of that peak per step: 60 dB in 1.4 s, about as fast as a string.
+const PEAK_DECAY: f32 = 0.995;
+/// And four times over the band's noise.
+const NOISE_FACTOR: f32 = 4.0;
+/// Smallest band energy (mean square) that matters: -96 dBFS.
+const BAND_TINY: f32 = 2.5e-10;
+/// Trigger B: sum of the rises above this and above [`B_MEAN`] times their running mean.
+const B_OFFSET: f32 = 4.0;
+const B_MEAN: f32 = 2.0;
+/// A trigger A without at least this rise nearby is a change of timbre, not a stroke.
+const A_MIN_RISE: f32 = 1.0;
+/// The time is the first step with this share of the highest rise …
+const ONSET_SHARE: f32 = 0.2;
+/// … at most so many steps before it.
+const ONSET_BEFORE: usize = 10;
+/// Steps until the next onset.
+const REFRACTORY_B: u64 = 45;
+const REFRACTORY_A: u64 = 30;
+/// Steps before a trigger in which its rise is sought.
+const SEARCH: usize = 30;
+/// From the truth to the middle of the step found, samples: measured on synthetic plucks.
+const BIAS: i64 = 12;
+
+/// A proposed onset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Onset {
+    /// Sample at [`ANALYSIS_RATE`] on the analyser's own counter.
+    pub(crate) at: u64,
+    /// Sum over the bands of their rises in factors of two, 0..32.
+    pub(crate) rise: f32,
+}
+
+/// See the module.
+pub(crate) struct OnsetDetector {
+    fft: Arc<dyn RealToComplex<f32>>,
+    window: Vec<f32>,
+    line: Vec<f32>,
+    input: Vec<f32>,
+    spectrum: Vec<Complex32>,
+    scratch: Vec<Complex32>,
+    whitener: Vec<f32>,
+    log_magnitude: Vec<f32>,
+    previous: Vec<f32>,
+    flux: [f32; FLUX_PAST + 2],
+    bank: BandBank,
+    energy: [f32; BANDS],
+    filled: usize,
+    peak: [f32; BANDS],
+    noise: [f32; BANDS],
+    /// Ring of log energies and of the summed rise, by step number.
+    logs: Vec<[f32; BANDS]>,
+    rise: [f32; STEPS],
+    mean_rise: f32,
+    step: u64,
+    /// First sample of step 0 on the analyser's counter.
+    origin: u64,
+    last: Option<u64>,
+    /// Frames since the last reset: the first ones compare with nothing.
+    frames: u32,
+    frozen: bool,
+}
+
+impl OnsetDetector {
+    pub(crate) fn new() -> Self {
+        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(FFT);
+        let bins = BINS.1 - BINS.0;
+        Self {
+            window: (0..FFT)
+                .map(|i| {
+                    let p = std::f32::consts::TAU * (i as f32 + 0.5) / FFT as f32;
+                    (0.5 - 0.5 * p.cos()) * 4.0 / FFT as f32
+                })
+                .collect(),
+            line: vec![0.0; FFT],
+            input: fft.make_input_vec(),
+            spectrum: fft.make_output_vec(),
+            scratch: fft.make_scratch_vec(),
+            whitener: vec![WHITEN_FLOOR; bins],
+            log_magnitude: vec![0.0; bins],
+            previous: vec![0.0; bins],
+            flux: [0.0; FLUX_PAST + 2],
+            bank: BandBank::new(),
+            energy: [0.0; BANDS],
+            filled: 0,
+            peak: [0.0; BANDS],
+            noise: [0.0; BANDS],
+            logs: vec![[BAND_TINY.log2(); BANDS]; STEPS],
+            rise: [0.0; STEPS],
+            mean_rise: 0.0,
+            step: 0,
+            origin: 0,
+            last: None,
+            frames: 0,
+            frozen: false,
+            fft,
+        }
+    }
+
+    /// Starts anew: the next sample is number `position`.
+    pub(crate) fn reset(&mut self, position: u64) {
+        self.line.fill(0.0);
+        self.previous.fill(0.0);
+        self.flux.fill(0.0);
+        self.bank = BandBank::new();
+        self.energy = [0.0; BANDS];
+        self.filled = 0;
+        self.peak = [0.0; BANDS];
+        self.logs.fill([BAND_TINY.log2(); BANDS]);
+        self.rise = [0.0; STEPS];
+        self.mean_rise = 0.0;
+        self.step = 0;
+        self.origin = position;
+        self.last = None;
+        self.frames = 0;
+    }
+
+    /// While frozen, whitening, peaks and noise keep what they learnt before: what is heard is not the guitar.
+    pub(crate) fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+    }
+
+    /// Takes in a hop. `idle`: no note sounds, so the bands' noise may be learnt. Returns an onset when one was found,
+    /// 8 to 25 ms after it happened.
+    pub(crate) fn push(&mut self, hop: &[f32; HOP], idle: bool) -> Option<Onset> {
+        let first_new = self.step;
+        self.push_bands(hop, idle);
+        let flux_fired = self.push_flux(hop);
+        if self.frames < 2 {
+            self.frames += 1;
+            return None;
+        }
+        let by_bands = self.band_peak(first_new);
+        let (trigger, refractory) = match (by_bands, flux_fired) {
+            (Some(step), _) => (step, REFRACTORY_B),
+            (None, true) => (self.highest(self.step.saturating_sub(1), SEARCH, A_MIN_RISE)?, REFRACTORY_A),
+            (None, false) => return None,
+        };
+        let start = self.start_of(trigger);
+        if self.last.is_some_and(|last| start < last + refractory) {
+            return None;
+        }
+        self.last = Some(start);
+        let middle = self.origin + start * STEP as u64 + STEP as u64 / 2;
+        Some(Onset {
+            at: middle.saturating_add_signed(-BIAS).max(self.origin),
+            rise: self.rise[(trigger % STEPS as u64) as usize],
+        })
+    }
+
+    /// Strongest rise between two samples (at most the kept 128 ms back): where it was, and how high.
+    pub(crate) fn strongest(&self, from: u64, to: u64) -> Option<Onset> {
+        let step_of = |at: u64| at.saturating_sub(self.origin) / STEP as u64;
+        let newest = self.step.checked_sub(1)?;
+        let (from, to) =
+            (step_of(from).max(newest.saturating_sub(STEPS as u64 - LOOK_BACK as u64)), step_of(to));
+        let at = self.highest(to.min(newest), (to.min(newest).checked_sub(from)? + 1) as usize, 0.0)?;
+        let start = self.start_of(at);
+        Some(Onset {
+            at: self.origin + start * STEP as u64 + STEP as u64 / 2,
+            rise: self.rise[(at % STEPS as u64) as usize],
+        })
+    }
+
+    fn push_bands(&mut self, hop: &[f32; HOP], idle: bool) {
+        let mut rest = &hop[..];
+        while !rest.is_empty() {
+            let n = (STEP - self.filled).min(rest.len());
+            self.bank.run(&rest[..n], &mut self.energy);
+            self.filled += n;
+            rest = &rest[n..];
+            if self.filled == STEP {
+                self.end_step(idle);
+                self.energy = [0.0; BANDS];
+                self.filled = 0;
+            }
+        }
+    }
+
+    fn end_step(&mut self, idle: bool) {
+        let at = (self.step % STEPS as u64) as usize;
+        let mut logs = [0.0f32; BANDS];
+        for (k, log) in logs.iter_mut().enumerate() {
+            let e = self.energy[k] / STEP as f32;
+            let floor = (BAND_FLOOR * self.peak[k]).max(NOISE_FACTOR * self.noise[k]).max(BAND_TINY);
+            *log = log2(e + floor);
+            if !self.frozen {
+                self.peak[k] = e.max(self.peak[k] * PEAK_DECAY);
+                if idle {
+                    // Down at once, up slowly: a note that nobody found yet must not become noise.
+                    let speed = if e < self.noise[k] { 0.02 } else { 0.002 };
+                    self.noise[k] += speed * (e - self.noise[k]);
+                }
+            }
+        }
+        let mut highest = [f32::MIN; BANDS];
+        for back in 1..=LOOK_BACK as u64 {
+            // Steps before the first are the initial floor.
+            let row = &self.logs[((self.step + STEPS as u64 - back) % STEPS as u64) as usize];
+            for k in 0..BANDS {
+                highest[k] = highest[k].max(row[k]);
+            }
+        }
+        let rise = (0..BANDS).map(|k| (logs[k] - highest[k]).clamp(0.0, RISE_CLIP)).sum::<f32>();
+        self.logs[at] = logs;
+        self.rise[at] = rise;
+        self.mean_rise += 0.01 * (rise - self.mean_rise);
+        self.step += 1;
+    }
+
+    /// True when the frame before the newest was a peak of the flux above its threshold.
+    fn push_flux(&mut self, hop: &[f32; HOP]) -> bool {
+        self.line.copy_within(HOP.., 0);
+        self.line[FFT - HOP..].copy_from_slice(hop);
+        for ((i, x), w) in self.input.iter_mut().zip(&self.line).zip(&self.window) {
+            *i = x * w;
+        }
+        // Lengths are fixed at construction, so this cannot fail; were it to, the frame would read as silence.
+        if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
+            self.spectrum.fill(Complex32::default());
+        }
+        let mut loudest = 0.0f32;
+        for (m, c) in self.log_magnitude.iter_mut().zip(&self.spectrum[BINS.0..BINS.1]) {
+            *m = c.norm_sqr().sqrt();
+            loudest = loudest.max(*m);
+        }
+        let floor = WHITEN_FLOOR.max(WHITEN_SHARE * loudest);
+        let decay = if self.frozen { 1.0 } else { WHITEN_DECAY };
+        for (m, w) in self.log_magnitude.iter_mut().zip(self.whitener.iter_mut()) {
+            let height = m.max(floor).max(*w * decay);
+            if !self.frozen {
+                *w = height;
+            }
+            *m = log2(1.0 + 10.0 * *m / height);
+        }
+        let n = self.log_magnitude.len();
+        let mut flux = 0.0;
+        for b in 1..n - 1 {
+            let before = self.previous[b - 1].max(self.previous[b]).max(self.previous[b + 1]);
+            flux += (self.log_magnitude[b] - before).max(0.0);
+        }
+        std::mem::swap(&mut self.log_magnitude, &mut self.previous);
+        self.flux.copy_within(1.., 0);
+        self.flux[FLUX_PAST + 1] = flux / n as f32;
+
+        let candidate = self.flux[FLUX_PAST];
+        let mut past = [0.0f32; FLUX_PAST];
+        past.copy_from_slice(&self.flux[..FLUX_PAST]);
+        past.sort_unstable_by(f32::total_cmp);
+        let median = 0.5 * (past[FLUX_PAST / 2 - 1] + past[FLUX_PAST / 2]);
+        let mean = past.iter().sum::<f32>() / FLUX_PAST as f32;
+        candidate > self.flux[FLUX_PAST + 1]
+            && candidate >= self.flux[FLUX_PAST - 1]
+            && candidate > median + FLUX_MEAN_SHARE * mean + FLUX_OFFSET
+    }
+
+    fn rise_at(&self, step: u64) -> f32 {
+        self.rise[(step % STEPS as u64) as usize]
+    }
+
+    /// A peak of the rise above threshold B whose surroundings are known by now.
+    fn band_peak(&self, first_new: u64) -> Option<u64> {
+        let around = ONSET_BEFORE as u64;
+        let threshold = B_OFFSET + B_MEAN * self.mean_rise;
+        let from = first_new.saturating_sub(around);
+        let to = self.step.saturating_sub(around);
+        (from..to)
+            .filter(|&s| self.rise_at(s) > threshold)
+            .find(|&s| (s.saturating_sub(around)..=s + around).all(|o| self.rise_at(o) <= self.rise_at(s)))
+    }
+
+    /// The step with the highest rise above `least` among the `count` steps that end with `newest`.
+    fn highest(&self, newest: u64, count: usize, least: f32) -> Option<u64> {
+        let from = (newest + 1).saturating_sub(count.min(STEPS - 1) as u64);
+        (from..=newest)
+            .max_by(|&a, &b| self.rise_at(a).total_cmp(&self.rise_at(b)))
+            .filter(|&s| self.rise_at(s) > least)
+    }
+
+    fn start_of(&self, peak: u64) -> u64 {
+        let least = ONSET_SHARE * self.rise_at(peak);
+        (peak.saturating_sub(ONSET_BEFORE as u64)..peak).find(|&s| self.rise_at(s) >= least).unwrap_or(peak)
+    }
+}
+
+/// Binary logarithm of a positive normal number to about 0.005: exponent, and a quadratic through the mantissa.
+/// Inlines into vector code, which the library's does not.
+fn log2(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let m = f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000);
+    exponent as f32 + ((-0.344_848_4 * m + 2.024_665_8) * m - 1.674_877_8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dsp::testsig::{Pluck, Signal};
+
+    fn onsets_of(signal: &[f32]) -> Vec<Onset> {
+        let mut detector = OnsetDetector::new();
+        signal.chunks_exact(HOP).filter_map(|c| detector.push(c.try_into().expect("a hop"), false)).collect()
+    }
+
+    #[test]
+    fn the_fast_logarithm_is_near_the_true_one() {
+        for i in 1..2000 {
+            let x = 1e-9 * 1.03f32.powi(i);
+            if x.is_finite() {
+                assert!((log2(x) - x.log2()).abs() < 0.011, "{x}: {} {}", log2(x), x.log2());
+            }
+        }
+    }
+
+    #[test]
+    fn a_pluck_is_timed_to_a_millisecond() {
+        for (start, hz) in [(20_011usize, 82.4), (20_100, 196.0), (20_333, 659.0)] {
+            let mut s = Signal::silence(1.2);
+            s.pluck(&Pluck::new(start as f64 / f64::from(ANALYSIS_RATE), hz, 0.6));
+            s.noise(1e-4, 1);
+            // The noise that sets in with the first sample is an onset too.
+            let found: Vec<_> = onsets_of(&s.samples).into_iter().filter(|o| o.at > 100).collect();
+            assert_eq!(found.len(), 1, "{hz}: {found:?}");
+            let error = found[0].at as i64 - start as i64;
+            assert!(error.abs() < 80, "{hz} Hz: {error} samples");
+        }
+    }
+
+    #[test]
+    fn steady_noise_and_silence_have_few_onsets_and_a_constant_none() {
+        assert!(onsets_of(&[0.0; 48_000]).is_empty());
+        assert!(onsets_of(&[0.5; 48_000]).len() <= 1);
+        let mut s = Signal::silence(4.0);
+        s.noise(0.02, 7);
+        let found = onsets_of(&s.samples);
+        assert!(found.len() <= 8, "{}", found.len());
+    }
+}
