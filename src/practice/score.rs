@@ -20,8 +20,8 @@ pub const FULL_MARKS_MS: f64 = 4.0;
 /// From here on the spread has no marks at strictness 0 and 1, ms.
 const NO_MARKS_MS: (f64, f64) = (100.0, 45.0);
 /// However slow the tempo, notes spread over the grid at random have no marks: their spread is 1/√12 = 0.289 of
-/// the distance between grid points. So no marks are left from this share of that distance on.
-const NO_MARKS_OF_GAP: f64 = 0.25;
+/// the distance between grid points. So no marks are left from this share of that distance on, at strictness 0 and 1.
+const NO_MARKS_OF_GAP: (f64, f64) = (0.27, 0.20);
 /// Exponent of the timing curve: a straight line.
 const TIMING_CURVE: f64 = 1.0;
 
@@ -72,7 +72,8 @@ pub fn scale_score(in_scale: f64, coverage_asked: Option<f64>) -> f64 {
 /// Timing score: `sd_ms` is the spread about the grid, `gap_ms` the distance between neighbouring grid points.
 #[must_use]
 pub fn timing_score(sd_ms: f64, gap_ms: f64, strictness: f64) -> f64 {
-    let none = between(NO_MARKS_MS, strictness).min(NO_MARKS_OF_GAP * gap_ms).max(FULL_MARKS_MS + 1.0);
+    let none = between(NO_MARKS_MS, strictness).min(between(NO_MARKS_OF_GAP, strictness) * gap_ms);
+    let none = none.max(FULL_MARKS_MS + 1.0);
     marks(sd_ms, FULL_MARKS_MS, none, TIMING_CURVE)
 }
 

@@ -10,7 +10,7 @@ use super::window::{Around, Judgement, add_noise, countable, judge, judged, tuni
 /// Fewest notes that the live scores rest on: just after a window has closed, notes of the one before are added.
 const LIVE_FEWEST: usize = 12;
 /// Most notes that the live scores rest on, so that they stay cheap.
-const LIVE_MOST: usize = 96;
+const LIVE_MOST: usize = 64;
 /// Notes older than this are not added to the live scores, seconds.
 const LIVE_SECONDS: f64 = 20.0;
 /// Gaps in the input that are remembered, latest last. More only come from a device that hardly works.

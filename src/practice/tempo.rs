@@ -12,7 +12,7 @@ use std::f64::consts::TAU;
 use crate::music::grid::Subdivision;
 
 /// Share of onsets expected to belong to no grid (touches of the pick, false onsets).
-const OUTLIERS: f64 = 0.04;
+const OUTLIERS: f64 = 0.02;
 /// Smallest spread assumed, seconds: onsets are not measured better than this, and without a floor the
 /// description of an exact grid would cost nothing at any tempo.
 const SMALLEST_SD: f64 = 0.002;
@@ -31,6 +31,8 @@ const LARGEST_CHANGE: f64 = 0.16;
 const PREFERRED_BPM: f64 = 120.0;
 const PREFERENCE_OCTAVES: f64 = 0.9;
 const PREFERENCE_NATS: f64 = 0.4;
+/// A grid explains the notes when they spread by less than this share of the distance between its points.
+const EXPLAINED: f64 = 0.06;
 /// Peaks of the spectrum that are looked at.
 const PEAKS: usize = 6;
 
@@ -71,9 +73,33 @@ pub fn fit(onsets: &[f64], search: Search) -> Option<Grid> {
     }
     let mid = 0.5 * (first + last);
     let times: Vec<f64> = onsets.iter().map(|t| t - mid).collect();
-    let mut best: Option<(f64, Line, Subdivision)> = None;
-    for (beat, slope, phase) in candidates(&times, span, search) {
-        let bpm = 60.0 * beat;
+    let steady = best(&times, span, search, &[0.0]);
+    // Most playing is steady; a change of tempo is only looked for where a steady one explains too little.
+    let found = match steady {
+        Some(found) if found.explains => Some(found),
+        _ => {
+            let changing = best(&times, span, search, &slopes(times.len(), span, search));
+            changing.filter(|c| steady.is_none_or(|s| c.cost < s.cost)).or(steady)
+        }
+    }?;
+    Some(found.line.grid(&times, found.subdivision))
+}
+
+/// A grid and what it costs to describe the notes by it, nats.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    cost: f64,
+    line: Line,
+    subdivision: Subdivision,
+    /// The notes lie so close to it that no other needs to be looked for.
+    explains: bool,
+}
+
+/// The cheapest grid with one of these changes of tempo.
+fn best(times: &[f64], span: f64, search: Search, slopes: &[f64]) -> Option<Found> {
+    let mut best: Option<Found> = None;
+    for start in candidates(times, span, search, slopes) {
+        let bpm = 60.0 * start.beat;
         let allowed = match search {
             Search::Any => (INFERRED_BPM.0..=INFERRED_BPM.1).contains(&bpm),
             Search::Near(set) => (bpm / set - 1.0).abs() <= FOLLOWED,
@@ -82,16 +108,16 @@ pub fn fit(onsets: &[f64], search: Search) -> Option<Grid> {
             continue;
         }
         for subdivision in Subdivision::ALL {
-            let start = Line { beat, slope, phase };
-            let line = start.refined(&times, subdivision);
-            let cost = line.cost(&times, subdivision) + prior(&line, subdivision, span, onsets.len(), search);
-            if best.as_ref().is_none_or(|(least, ..)| cost < *least) {
-                best = Some((cost, line, subdivision));
+            let line = start.refined(times, subdivision);
+            let (cost, sd) = line.cost(times, subdivision);
+            let cost = cost + prior(&line, subdivision, span, times.len(), search);
+            if best.is_none_or(|least| cost < least.cost) {
+                let explains = sd * line.beat < EXPLAINED * subdivision.gap();
+                best = Some(Found { cost, line, subdivision, explains });
             }
         }
     }
-    let (_, line, subdivision) = best?;
-    Some(line.grid(&times, subdivision))
+    best
 }
 
 /// What the grid itself costs, nats.
@@ -101,7 +127,7 @@ fn prior(line: &Line, subdivision: Subdivision, span: f64, notes: usize, search:
         Subdivision::Quarter | Subdivision::Eighth => 0.0,
         Subdivision::Sixteenth => 0.5,
         Subdivision::Triplet => 2.0,
-        Subdivision::EighthAndTriplet => 3.0,
+        Subdivision::EighthAndTriplet => 2.0,
     };
     let change = if line.slope == 0.0 { 0.0 } else { log_notes };
     let tempo = match search {
@@ -162,8 +188,8 @@ impl Line {
         self
     }
 
-    /// Nats that it takes to name every onset, relative to naming only its beat.
-    fn cost(&self, times: &[f64], subdivision: Subdivision) -> f64 {
+    /// Nats that it takes to name every onset, relative to naming only its beat; and the spread, seconds.
+    fn cost(&self, times: &[f64], subdivision: Subdivision) -> (f64, f64) {
         let places = subdivision.places().len();
         let mut counts = [0.0f64; 4];
         let mut squares = 0.0;
@@ -191,10 +217,9 @@ impl Line {
             let z = residual / sd;
             share * (-0.5 * z * z).exp() / (sd * TAU.sqrt())
         };
-        -found
-            .iter()
-            .map(|(r, p)| ((1.0 - OUTLIERS) * density(*r, *p) * beat_seconds + OUTLIERS).ln())
-            .sum::<f64>()
+        let nats =
+            found.iter().map(|(r, p)| ((1.0 - OUTLIERS) * density(*r, *p) * beat_seconds + OUTLIERS).ln());
+        (-nats.sum::<f64>(), sd)
     }
 
     /// Tempo, drift and deviations at a constant tempo.
@@ -217,10 +242,9 @@ impl Line {
     }
 }
 
-/// Where beats might be: (beats per second, its change per second, phase in beats at t = 0).
-fn candidates(times: &[f64], span: f64, search: Search) -> Vec<(f64, f64, f64)> {
+/// Where beats might be.
+fn candidates(times: &[f64], span: f64, search: Search, slopes: &[f64]) -> Vec<Line> {
     let mut found = Vec::new();
-    let slopes = slopes(times.len(), span, search);
     let mut from_peaks = |peaks: Vec<Peak>, counts: &[u32]| {
         for peak in peaks {
             for &count in counts {
@@ -230,20 +254,21 @@ fn candidates(times: &[f64], span: f64, search: Search) -> Vec<(f64, f64, f64)> 
                     if turn > 0 && (count == 4 || times.len() < 8) {
                         break;
                     }
-                    found.push((peak.rate / m, peak.slope / m, (peak.phase + f64::from(turn)) / m));
+                    let phase = (peak.phase + f64::from(turn)) / m;
+                    found.push(Line { beat: peak.rate / m, slope: peak.slope / m, phase });
                 }
             }
         }
     };
     match search {
         Search::Any => {
-            from_peaks(peaks(times, span, RATES, &slopes, PEAKS), &[1, 2, 3, 4]);
+            from_peaks(peaks(times, span, RATES, slopes, PEAKS), &[1, 2, 3, 4]);
         }
         Search::Near(bpm) => {
             for count in [1u32, 2, 3, 4] {
                 let rate = f64::from(count) * bpm / 60.0;
                 let range = (rate * (1.0 - FOLLOWED), rate * (1.0 + FOLLOWED));
-                let mut tops = peaks(times, span, range, &slopes, 2);
+                let mut tops = peaks(times, span, range, slopes, 2);
                 tops.push(Peak::at(times, rate, 0.0));
                 from_peaks(tops, &[count]);
             }
