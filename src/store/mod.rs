@@ -94,6 +94,9 @@ impl Store {
             std::fs::create_dir_all(folder).map_err(|e| StoreError::io(path, e))?;
         }
         schema::reject_foreign(path)?;
+        // One process at a time makes or changes the file's shape: SQLite does not wait for its lock when it changes
+        // to WAL mode. Released when this function returns.
+        let _opening = opening(path, busy * 2).await?;
         let mut options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -248,6 +251,23 @@ impl Store {
     fn is_alive(&self, owner: &str) -> bool {
         owner == self.0.instance.to_string()
             || self.folder().is_some_and(|folder| lock::is_held(folder, &owner_role(owner)))
+    }
+}
+
+/// The right to open, waited for up to `patience`.
+async fn opening(path: &Path, patience: Duration) -> Result<lock::RoleLock, StoreError> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(5);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let deadline = tokio::time::Instant::now() + patience;
+    loop {
+        match lock::RoleLock::acquire(folder, "open", false) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if tokio::time::Instant::now() >= deadline => {
+                return Err(StoreError::Busy { path: path.to_path_buf() });
+            }
+            Ok(None) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) => return Err(StoreError::io(path, error)),
+        }
     }
 }
 

@@ -51,13 +51,14 @@ pub(super) fn reject_foreign(path: &Path) -> Result<(), StoreError> {
 /// Fails when the database was made by another program, or by a newer FretCoach. Changes nothing.
 pub(super) async fn identify(path: &Path, connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let failed = |e| StoreError::sqlite(path, e);
-    let id: i32 =
-        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
+    // Tables first: another process of ours that is just making them has set the id before.
     let tables: i64 = sqlx::query("SELECT COUNT(*) AS n FROM sqlite_master")
         .fetch_one(&mut *connection)
         .await
         .and_then(|row| row.try_get("n"))
         .map_err(failed)?;
+    let id: i32 =
+        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(failed)?;
     if tables > 0 && id != APPLICATION_ID {
         let message = "the database belongs to another program".to_owned();
         return Err(StoreError::Foreign { path: path.to_path_buf(), message });
