@@ -35,6 +35,7 @@ impl Desk {
         std::thread::Builder::new().name(name.into()).spawn(move || {
             let mut bench = Bench::default();
             while let Ok(job) = queue.recv() {
+                hush_alsa();
                 job(&mut bench);
             }
         })?;
@@ -51,6 +52,13 @@ impl Desk {
         }));
         receiver
     }
+}
+
+/// libasound writes every device that it cannot open to stderr, over the live display. What matters comes as an error
+/// of the job; the rest goes into a buffer, which each call replaces.
+fn hush_alsa() {
+    #[cfg(target_os = "linux")]
+    drop(alsa::Output::local_error_handler()); // Without it there is only more text on the terminal.
 }
 
 /// Drops something that may hang while it is dropped, on a thread of its own. False if it did hang: it is then left

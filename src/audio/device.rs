@@ -103,7 +103,8 @@ pub(crate) fn host_of<'a>(bench: &'a mut Bench, wanted: &str) -> Result<&'a cpal
                     bench.host = Some(host);
                     break;
                 }
-                Err(e) => refused.push(format!("{name}: {e}")),
+                Err(e) if auto => refused.push(format!("{name}: {e}")),
+                Err(e) => refused.push(e.to_string()),
             }
         }
         if bench.host.is_none() && refused.is_empty() {
@@ -118,8 +119,10 @@ pub(crate) fn host_of<'a>(bench: &'a mut Bench, wanted: &str) -> Result<&'a cpal
     bench.host.as_ref().ok_or_else(|| AudioError::NoHost { host: wanted.into(), message: "none".into() })
 }
 
-/// ALSA devices that are no sound card: they never block (a core would run at full speed) or only play games with others.
-const NOT_A_CARD: [&str; 6] = ["null", "lavrate", "samplerate", "speexrate", "upmix", "vdownmix"];
+/// ALSA devices that are no sound card: they never block (a core would run at full speed) or only reshape
+/// others, or try to reach a server that is not there and write about it to the terminal (JACK).
+const NOT_A_CARD: [&str; 9] =
+    ["null", "jack", "oss", "speex", "lavrate", "samplerate", "speexrate", "upmix", "vdownmix"];
 
 /// All devices of one direction.
 pub(crate) fn devices(host: &cpal::Host, direction: Direction) -> Result<Vec<DeviceInfo>, AudioError> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum AudioError {
     /// No sound system answers.
     #[error(
-        "no sound system answers ({host}: {message}); start PulseAudio or PipeWire, or choose another host with FRETCOACH_AUDIO_HOST"
+        "no sound system answers ({host}: {message}); start PulseAudio or PipeWire, or choose another audio host"
     )]
     NoHost {
         /// The host that was asked for.

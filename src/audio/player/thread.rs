@@ -37,6 +37,8 @@ const LISTED_EVERY_NS: u64 = SECOND_NS;
 const LISTED_EVERY_ALSA_NS: u64 = 5 * SECOND_NS;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 const LOYALTY_NS: u64 = 2 * SECOND_NS;
+/// Pause between attempts while there has never been a device: one may be plugged in.
+const NEVER_OPENED: Duration = Duration::from_secs(3);
 /// An output stream is not opened in the middle of an utterance's first sound, so a lost half period is already a
 /// click; less is jitter.
 const UNDERRUN_PERIODS: f64 = 0.5;
@@ -438,7 +440,8 @@ impl Keeper {
                 let mut status = locked(&self.shared.status);
                 (status.device, status.reason) = (None, Some(reason));
                 drop(status);
-                self.try_at = now_ns() + nanos(self.backoff.pause());
+                let pause = if self.pinned.is_none() { NEVER_OPENED } else { self.backoff.pause() };
+                self.try_at = now_ns() + nanos(pause);
             }
         }
     }
