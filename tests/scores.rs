@@ -10,6 +10,7 @@ use fretcoach::music::scale::Scale;
 use fretcoach::practice::types::{Metric, Scores, Summary};
 use fretcoach::practice::{Session, Settings, summary_json};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Frames per second of the simulated ear.
 const FRAMES: f64 = 100.0;
@@ -226,13 +227,13 @@ fn live_windows_and_session_tell_the_same_story() {
     assert!((mean - summary.scores.overall.unwrap()).abs() < 3.0, "{windows:?} {summary:?}");
 }
 
-/// Note lengths in beats: bars of quarters, eighths, triplets or swung pairs, and rests.
-fn rhythm() -> impl Strategy<Value = Vec<(f64, bool)>> {
+/// Note lengths in beats: quarters, eighths, rests, and now and then triplets.
+fn rhythm(triplets: u32) -> impl Strategy<Value = Vec<(f64, bool)>> {
     let third = 1.0 / 3.0;
     let beat = prop_oneof![
         4 => Just(vec![(1.0, true)]),
         4 => Just(vec![(0.5, true), (0.5, true)]),
-        1 => Just(vec![(third, true), (third, true), (third, true)]),
+        triplets => Just(vec![(third, true), (third, true), (third, true)]),
         1 => Just(vec![(1.0, false)]),
         1 => Just(vec![(0.5, false), (0.5, true)]),
     ];
@@ -269,15 +270,32 @@ fn line(onsets: &[f64], start: f64, midi: impl Fn(usize) -> u8) -> Vec<TruthNote
 const RUN: [u8; 5] = [45, 48, 50, 52, 55];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        // The same cases on every run: a failure is a change of the program, never of luck.
+        rng_seed: RngSeed::Fixed(20_261_120),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn mixed_note_lengths_and_rests_are_no_errors(
-        rhythm in rhythm(), bpm in 60.0..150.0f64, latency in 0.0..3.0f64, known in any::<bool>(),
+        rhythm in rhythm(2), bpm in 60.0..150.0f64, latency in 0.0..3.0f64,
     ) {
         let notes = line(&onsets(&rhythm, bpm), latency, |i| RUN[i % 5]);
         prop_assume!(notes.len() >= 12);
-        let summary = judge(scale("A minor pentatonic"), known.then_some(bpm), 0.5, &heard(&notes, 0.0));
+        let summary = judge(scale("A minor pentatonic"), Some(bpm), 0.5, &heard(&notes, 0.0));
+        prop_assert!(summary.scores.timing_stability.unwrap() >= 98.0, "{summary:?}");
+    }
+
+    // Without a tempo, one triplet among many eighths cannot be told from three notes off the beat.
+    #[test]
+    fn mixed_note_lengths_are_no_errors_without_a_tempo(
+        rhythm in rhythm(0), bpm in 60.0..150.0f64, latency in 0.0..3.0f64,
+    ) {
+        let notes = line(&onsets(&rhythm, bpm), latency, |i| RUN[i % 5]);
+        prop_assume!(notes.len() >= 12);
+        let summary = judge(scale("A minor pentatonic"), None, 0.5, &heard(&notes, 0.0));
         prop_assert!(summary.scores.timing_stability.unwrap() >= 98.0, "{summary:?}");
     }
 
