@@ -131,7 +131,7 @@ fn only_lowers(
                     mistakes: mistakes(size),
                     pattern,
                     seed,
-                    bars: 16,
+                    bars: 14,
                     ..Performance::default()
                 };
                 let clean = each(&play(&performance(0.0), known).scores);

@@ -291,10 +291,10 @@ impl Scale {
     /// # Errors
     /// [`ScaleError`] with the nearest names.
     pub fn parse(text: &str) -> Result<Self, ScaleError> {
-        let words = words_of(text);
-        if words.is_empty() {
+        if text.trim().is_empty() {
             return Err(ScaleError::Empty);
         }
+        let words = words_of(text);
         let shouted = words.len() > 1 && !text.chars().any(char::is_lowercase);
         let mut roots: Vec<(NoteName, bool)> = Vec::new();
         let mut kinds: Vec<Word> = Vec::new();

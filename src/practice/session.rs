@@ -10,7 +10,7 @@ use super::window::{Around, Judgement, add_noise, countable, judge, judged, tuni
 /// Fewest notes that the live scores rest on: just after a window has closed, notes of the one before are added.
 const LIVE_FEWEST: usize = 12;
 /// Most notes that the live scores rest on, so that they stay cheap.
-const LIVE_MOST: usize = 64;
+const LIVE_MOST: usize = 40;
 /// Notes older than this are not added to the live scores, seconds.
 const LIVE_SECONDS: f64 = 20.0;
 /// Gaps in the input that are remembered, latest last. More only come from a device that hardly works.
@@ -122,8 +122,8 @@ impl Session {
         self.closed.clone()
     }
 
-    /// Scores of the running window so far; while it has few notes, together with those just before. Costs little:
-    /// notes are judged when they come, not here.
+    /// Scores of the running window so far: of its latest 40 notes, and while it has few, together with those just
+    /// before. Costs little: notes are judged when they come, not here.
     #[must_use]
     pub fn current(&self) -> (Scores, Facts) {
         let (mut scores, mut facts) = (self.live.scores, self.live.facts.clone());
@@ -254,19 +254,19 @@ mod tests {
     #[test]
     fn a_session_yields_windows_and_a_summary() {
         let mut s = session(&Metric::ALL);
-        play(&mut s, 0.0, 50);
+        play(&mut s, 0.0, 40);
         let live = s.current();
         let first = s.close_window(15.0);
         assert_eq!((live.0, live.1), (first.scores, first.facts.clone()));
-        assert_eq!((first.index, first.start, first.end, first.facts.note_count), (0, 0.0, 15.0, 50));
-        assert_eq!(s.closed_notes().len(), 50);
+        assert_eq!((first.index, first.start, first.end, first.facts.note_count), (0, 0.0, 15.0, 40));
+        assert_eq!(s.closed_notes().len(), 40);
         assert!(s.closed_notes().iter().all(|n| n.right && n.in_scale == Some(true)));
         let empty = s.close_window(20.0);
         assert_eq!((empty.index, empty.scores, empty.facts.note_count), (1, Scores::default(), 0));
         assert_eq!((empty.weakest, empty.strongest), (None, None));
         play(&mut s, 20.0, 20);
         let summary = s.finish(27.0);
-        assert_eq!(summary.facts.note_count, 70);
+        assert_eq!(summary.facts.note_count, 60);
         assert_eq!(summary.overall_by_window.len(), 3);
         assert_eq!(summary.overall_by_window[1], None);
         for metric in Metric::ALL {
