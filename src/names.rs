@@ -150,6 +150,11 @@ pub mod attr {
     pub const ADVICE_ID: &str = "fretcoach.advice.id";
     /// The parent of a span as it was, where that one was lost (a full queue) and the root stands in for it.
     pub const LOST_PARENT: &str = "fretcoach.lost_parent_id";
+    /// `model name`, or `offline`.
+    pub const ADVICE_SOURCE: &str = "fretcoach.advice.source";
+    /// The offline coach's diagnosis, in a fixed word (`rushing`, `note_sharp`, …).
+    pub const ADVICE_CAUSE: &str = "fretcoach.advice.cause";
+    pub const ADVICE_WORDS: &str = "fretcoach.advice.words";
 }
 
 /// Tags that stand on root spans, so that one filter finds a kind of trace in every backend.
