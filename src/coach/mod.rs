@@ -10,6 +10,7 @@
 //! ```
 
 mod advise;
+mod cause;
 mod fake;
 pub mod offline;
 mod speak;
@@ -287,7 +288,7 @@ pub struct CoachHandle {
 enum Command {
     Window(WindowSnapshot),
     AskNow,
-    Summary(Box<Summary>, oneshot::Sender<()>),
+    Summary(Summary, oneshot::Sender<()>),
     StopVoice,
     Muted(bool),
 }
@@ -308,7 +309,7 @@ impl CoachHandle {
     /// stopped, or could not be made). Windows that come later are not spoken of.
     pub async fn summary(&self, summary: Summary) {
         let (done, heard) = oneshot::channel();
-        self.send(Command::Summary(Box::new(summary), done));
+        self.send(Command::Summary(summary, done));
         // An error means that the actor is gone: there is nothing left to wait for.
         let _ = heard.await;
     }
@@ -392,7 +393,7 @@ struct Job {
 
 enum What {
     Live(WindowSnapshot),
-    Summary(Box<Summary>),
+    Summary(Summary),
 }
 
 /// A coach: the handle to speak to it, and the actor to run.
@@ -439,10 +440,8 @@ impl CoachActor {
                 },
                 Some(end) = self.writers.join_next() => {
                     report(&end);
-                    if self.writers.is_empty() {
-                        if let Some((snapshot, previous)) = self.waiting.take() {
-                            self.advise(snapshot, previous);
-                        }
+                    if self.writers.is_empty() && let Some((snapshot, previous)) = self.waiting.take() {
+                        self.advise(snapshot, previous);
                     }
                 }
                 Some(end) = self.utterances.join_next() => report(&end),
@@ -496,7 +495,7 @@ impl CoachActor {
         }
     }
 
-    fn summary(&mut self, summary: Box<Summary>, done: oneshot::Sender<()>) {
+    fn summary(&mut self, summary: Summary, done: oneshot::Sender<()>) {
         self.closing = true;
         self.waiting = None;
         self.writers.abort_all();
@@ -551,10 +550,10 @@ impl CoachActor {
 
 /// A task of ours that panicked must not go unnoticed; one that was cancelled was cancelled by us.
 fn report(end: &Result<(), tokio::task::JoinError>) {
-    if let Err(error) = end {
-        if error.is_panic() {
-            tracing::error!("the coach lost a piece of advice: {error}");
-        }
+    if let Err(error) = end
+        && error.is_panic()
+    {
+        tracing::error!("the coach lost a piece of advice: {error}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The promises of the offline coach, over hundreds of simulated windows.
 
 use super::*;
+use crate::practice::types::Tendency;
 
 /// A student with one known weakness, simulated: the cause is drawn first, the facts follow from it.
 struct Student(u64);
@@ -414,6 +415,16 @@ fn the_summary_tells_length_course_and_what_is_next() {
     let text = &said.text;
     assert!(text.starts_with("12 minutes") && text.contains("60") && text.contains("82"), "{text}");
     assert!(text.contains("timing") && count(text) <= MAX_SUMMARY_WORDS, "{text}");
+    let high = Scores {
+        pitch_accuracy: Some(97.0),
+        timing_stability: Some(95.0),
+        overall: Some(96.0),
+        ..Scores::default()
+    };
+    let mut untuned = Summary { scores: high, strongest: Some(Metric::PitchAccuracy), ..summary.clone() };
+    untuned.facts.tuning_offset_cents = Some(14.0);
+    let said = Offline::new(1).summarise(&untuned, &around()).unwrap();
+    assert!(said.text.contains("14 cents sharp") && said.text.contains("tune"), "{}", said.text);
     let nothing = Summary { weakest: None, ..summary };
     assert_eq!(Offline::new(1).summarise(&nothing, &around()), None);
 }

@@ -137,8 +137,7 @@ fn is_dense(c: char) -> bool {
 
 /// Where the first sentence ends, in bytes; `None` while it may still go on.
 fn boundary(text: &str) -> Option<usize> {
-    let mut chars = text.char_indices().peekable();
-    while let Some((i, c)) = chars.next() {
+    for (i, c) in text.char_indices() {
         match c {
             '\n' if text[..i].chars().any(char::is_alphanumeric) => return Some(i + 1),
             '。' | '！' | '？' => return Some(i + c.len_utf8()),
@@ -238,12 +237,12 @@ fn without_links(line: &str) -> String {
     while let Some(i) = rest.find(['[', '<']) {
         out.push_str(&rest[..i]);
         let tail = &rest[i..];
-        if let Some((text, after)) = tail.strip_prefix('[').and_then(|t| t.split_once("](")) {
-            if let Some((_, after)) = after.split_once(')') {
-                out.push_str(text);
-                rest = after;
-                continue;
-            }
+        if let Some((text, after)) = tail.strip_prefix('[').and_then(|t| t.split_once("]("))
+            && let Some((_, after)) = after.split_once(')')
+        {
+            out.push_str(text);
+            rest = after;
+            continue;
         }
         let tag = tail.find('>').filter(|_| {
             tail.starts_with('<') && tail[1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')

@@ -31,7 +31,6 @@ impl FakeModel {
     }
 
     /// A script that says `text` word by word and stops.
-    #[must_use]
     pub fn says(text: &str) -> Script {
         let mut deltas: Vec<_> =
             text.split_inclusive(' ').map(|word| Ok(ChatDelta::Text(word.to_owned()))).collect();

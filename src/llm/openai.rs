@@ -174,7 +174,7 @@ impl OpenAiModel {
                         .filter(|r| matches!(r.status, 400 | 422))
                         .is_some_and(|r| self.dialect.adapt(&String::from_utf8_lossy(&r.body)));
                     if !adapted {
-                        return Err(self.errors().from_openai(error));
+                        return Err(self.errors().of_openai(error));
                     }
                 }
             }
@@ -253,7 +253,7 @@ struct Errors {
 }
 
 impl Errors {
-    fn from_status(&self, status: u16, body: &[u8]) -> LlmError {
+    fn of_status(&self, status: u16, body: &[u8]) -> LlmError {
         let model = self.model.clone();
         let message = http::message(body, &self.key);
         match status {
@@ -274,17 +274,17 @@ impl Errors {
         }
     }
 
-    fn from_openai(&self, error: OpenAIError) -> LlmError {
+    fn of_openai(&self, error: OpenAIError) -> LlmError {
         match error {
             OpenAIError::Boxed(boxed) => match boxed.downcast::<Refused>() {
                 Ok(r) if r.status == 200 => {
                     self.garbage(&format!("it sent a page: {}", http::message(&r.body, &self.key)))
                 }
-                Ok(r) => self.from_status(r.status, &r.body),
+                Ok(r) => self.of_status(r.status, &r.body),
                 Err(other) => self.connection(&other.to_string()),
             },
             OpenAIError::ApiError(e) => {
-                self.from_status(e.status_code.as_u16(), e.api_error.to_string().as_bytes())
+                self.of_status(e.status_code.as_u16(), e.api_error.to_string().as_bytes())
             }
             OpenAIError::Reqwest(e) => self.connection(&http::network(e)),
             OpenAIError::StreamError(e) => match *e {
@@ -301,14 +301,14 @@ impl Errors {
     }
 
     /// A chunk that carries an error instead of text: routers report a provider's failure like this.
-    fn from_chunk(&self, error: &Value) -> LlmError {
+    fn of_chunk(&self, error: &Value) -> LlmError {
         let status = ["/code", "/status"]
             .iter()
             .find_map(|p| error.pointer(p).and_then(Value::as_u64))
             .and_then(|c| u16::try_from(c).ok())
             .unwrap_or(500);
         let said = error.get("message").and_then(Value::as_str).or(error.as_str());
-        self.from_status(status, said.unwrap_or_default().as_bytes())
+        self.of_status(status, said.unwrap_or_default().as_bytes())
     }
 
     fn connection(&self, message: &str) -> LlmError {
@@ -367,7 +367,7 @@ impl Reading {
                     return self.end(self.errors.connection("the stream was cut off midway"));
                 }
                 Ok(None) => return self.end(self.errors.garbage("the stream held no chat chunks")),
-                Ok(Some(Err(e))) => return self.end(self.errors.from_openai(e)),
+                Ok(Some(Err(e))) => return self.end(self.errors.of_openai(e)),
                 Ok(Some(Ok(chunk))) => {
                     if let Err(e) = self.take(&chunk) {
                         return self.end(e);
@@ -384,7 +384,7 @@ impl Reading {
 
     fn take(&mut self, chunk: &Value) -> Result<(), LlmError> {
         if let Some(error) = chunk.get("error").filter(|e| !e.is_null()) {
-            return Err(self.errors.from_chunk(error));
+            return Err(self.errors.of_chunk(error));
         }
         let usage = chunk.get("usage").filter(|u| u.is_object());
         if chunk.get("choices").is_none() && usage.is_none() {
@@ -479,11 +479,12 @@ impl Transport {
             return Ok(response);
         }
         let body = response.bytes().await.map_err(OpenAIError::Reqwest)?;
-        if status.is_success() && json {
-            if let Ok(whole) = serde_json::from_slice::<Value>(&body) {
-                let event = format!("data: {whole}\n\ndata: [DONE]\n\n");
-                return Ok(::http::Response::new(event).into());
-            }
+        if status.is_success()
+            && json
+            && let Ok(whole) = serde_json::from_slice::<Value>(&body)
+        {
+            let event = format!("data: {whole}\n\ndata: [DONE]\n\n");
+            return Ok(::http::Response::new(event).into());
         }
         let status = if status.is_success() { 200 } else { status.as_u16() };
         Err(OpenAIError::Boxed(Box::new(Refused { status, body })))
