@@ -26,7 +26,7 @@ const EXCELLENT: f64 = 90.0;
 const GOOD: f64 = 70.0;
 /// A change of a score that is worth a word, points.
 const TREND: f64 = 4.0;
-/// A guitar further out of tune than this is told so, cents: half of what most ears notice in a chord.
+/// A guitar further out of tune than this is told so, cents: a choice; it matters to whoever plays along with others.
 const TUNING_CENTS: f64 = 10.0;
 /// A slower tempo to practise at, and a faster one as a challenge, as factors.
 const SLOWER: f64 = 0.85;
