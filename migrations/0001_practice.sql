@@ -36,7 +36,8 @@ CREATE INDEX sessions_by_user ON sessions (user_id, started_at);
 
 CREATE TABLE notes (
     session_id   TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    seq          BIGINT NOT NULL,
+    -- Onset on the capture clock: no two notes of a session begin at the same sample, so it names the note, and a
+    -- later verdict on it replaces the first.
     onset_s      DOUBLE PRECISION NOT NULL,
     offset_s     DOUBLE PRECISION NOT NULL,
     decided_s    DOUBLE PRECISION NOT NULL,
@@ -49,7 +50,7 @@ CREATE TABLE notes (
     in_scale     BIGINT,
     deviation_ms DOUBLE PRECISION,
     is_right     BIGINT NOT NULL,
-    PRIMARY KEY (session_id, seq)
+    PRIMARY KEY (session_id, onset_s)
 );
 
 CREATE TABLE windows (

@@ -52,6 +52,16 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Every key and password, so that they can be kept out of logs and traces.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Secret> {
+        let keys = [&self.llm.api_key, &self.speech.api_key, &self.telemetry.otlp_headers];
+        let fallbacks = self.llm.fallbacks.iter().map(|f| &f.api_key);
+        keys.into_iter().chain(fallbacks).filter(|s| !s.is_empty()).cloned().collect()
+    }
+}
+
 /// What is practised and how strictly it is judged.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -203,6 +213,15 @@ impl Default for Llm {
             prices: Vec::new(),
             offline: false,
         }
+    }
+}
+
+impl Llm {
+    /// The model as traces are tagged with it: `offline-coach` when none is asked.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        let configured = !self.base_url.is_empty() || !self.api_key.is_empty();
+        if self.offline || !configured { "offline-coach" } else { &self.model }
     }
 }
 

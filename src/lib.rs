@@ -1,4 +1,6 @@
 //! FretCoach (the map of the house is written in the last step of this issue)
+pub mod alloc_count;
+pub mod app;
 pub mod audio;
 pub mod cli;
 pub mod coach;

@@ -2,9 +2,11 @@
 //! rank are the same in the file, the environment and here.
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
 use super::exit::CODES;
+use super::history::HistoryArgs;
+use super::traces::TracesArgs;
 use crate::config::settings::{self, Kind, SETTINGS, Setting};
 
 /// Settings outside `practice.*` and `audio.*` that have a flag too.
@@ -64,15 +66,6 @@ pub fn command() -> Command {
         .iter()
         .map(|s| s.key)
         .filter(|k| k.starts_with("practice.") || k.starts_with("audio.") || FURTHER_FLAGS.contains(k));
-    let session = || Arg::new("session").help("session id or its first characters, or latest");
-    let limit = || {
-        Arg::new("limit")
-            .long("limit")
-            .value_name("N")
-            .value_parser(clap::value_parser!(u32).range(1..))
-            .default_value("20")
-            .help("most rows")
-    };
     Command::new("fretcoach")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Listens to your guitar, scores the playing, and coaches you aloud.")
@@ -124,26 +117,12 @@ pub fn command() -> Command {
                 .args(flags(["audio.host"].into_iter()))
                 .arg(format(&["text", "json"])),
         )
-        .subcommand(
-            Command::new("history")
-                .about("List past sessions, or show one")
-                .arg(session())
-                .arg(limit())
-                .arg(format(&["text", "json"])),
-        )
-        .subcommand(
-            Command::new("traces")
-                .about("List the traces in the store, or show one as a tree")
-                .arg(Arg::new("trace").help("trace id or its first characters, or latest"))
-                .arg(
-                    Arg::new("session")
-                        .long("session")
-                        .value_name("SESSION")
-                        .help("only traces of this session (id, its first characters, or latest)"),
-                )
-                .arg(limit())
-                .arg(format(&["text", "json"])),
-        )
+        .subcommand(HistoryArgs::augment_args(
+            Command::new("history").about("List past sessions, or show one"),
+        ))
+        .subcommand(TracesArgs::augment_args(
+            Command::new("traces").about("List the traces in the store, or show one as a tree"),
+        ))
         .subcommand(
             Command::new("doctor")
                 .about("Test each part and say what to do about what fails")

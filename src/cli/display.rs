@@ -1,13 +1,21 @@
 //! The live display in the terminal: draws a [`Screen`], reads single keys.
 
+use std::time::Duration;
+
+use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use futures::StreamExt;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Paragraph, Wrap};
 
+use tokio::sync::{mpsc, watch};
+
 use super::screen::{DeviceState, Screen};
-use crate::practice::types::{Metric, Scores};
+use super::text::{clock, short};
+use crate::app::session::Command;
+use crate::app::signals::Interrupts;
 
 /// The keys, as shown at the foot and in the README.
 pub const KEYS: [(&str, &str); 5] =
@@ -19,6 +27,74 @@ const IN_TUNE_CENTS: f32 = 8.0;
 const TREND_POINTS: f64 = 3.0;
 /// Left end of the level meter, dBFS.
 const METER_FLOOR_DB: f32 = -60.0;
+
+/// Time between two pictures: the eye sees a meter move, the processor hardly notices.
+const REFRESH: Duration = Duration::from_millis(80);
+
+/// Shows the session in the terminal and passes the player's keys on, until the session drops its end of `screen`.
+///
+/// # Errors
+/// When the terminal cannot be drawn on.
+pub async fn run(
+    mut screen: watch::Receiver<Screen>,
+    commands: mpsc::Sender<Command>,
+    interrupts: Interrupts,
+) -> std::io::Result<()> {
+    let mut terminal = ratatui::try_init()?;
+    let mut keys = EventStream::new();
+    let mut refresh = tokio::time::interval(REFRESH);
+    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let shown = loop {
+        tokio::select! {
+            _ = refresh.tick() => {
+                if screen.has_changed().is_err() {
+                    break Ok(());
+                }
+                let now = screen.borrow_and_update().clone();
+                if let Err(e) = terminal.draw(|frame| draw(frame, &now)) {
+                    break Err(e);
+                }
+            }
+            Some(event) = keys.next() => match event {
+                Ok(Event::Key(key)) => {
+                    if is_interrupt(&key) {
+                        interrupts.interrupt();
+                    } else if let Some(command) = command(&key) {
+                        // The session has ended: there is nobody left to ask.
+                        let _ = commands.send(command).await;
+                    }
+                }
+                Ok(_) => {}
+                Err(e) => break Err(e),
+            },
+        }
+    };
+    ratatui::try_restore()?;
+    shown
+}
+
+/// Ctrl-C comes as a key while the display owns the terminal.
+fn is_interrupt(key: &KeyEvent) -> bool {
+    key.kind != KeyEventKind::Release
+        && key.code == KeyCode::Char('c')
+        && key.modifiers.contains(KeyModifiers::CONTROL)
+}
+
+/// What a key asks for.
+#[must_use]
+pub fn command(key: &KeyEvent) -> Option<Command> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    match key.code {
+        KeyCode::Char(' ' | 'p') => Some(Command::TogglePause),
+        KeyCode::Char('m') => Some(Command::ToggleMute),
+        KeyCode::Char('s') => Some(Command::StopVoice),
+        KeyCode::Char('a') | KeyCode::Enter => Some(Command::AskNow),
+        KeyCode::Char('q') | KeyCode::Esc => Some(Command::Quit),
+        _ => None,
+    }
+}
 
 /// Draws the whole screen; every size down to 20 columns by 5 rows shows something sensible.
 pub fn draw(frame: &mut Frame, s: &Screen) {
@@ -48,15 +124,6 @@ fn panel(title: &str) -> Block<'_> {
         .border_type(BorderType::Rounded)
         .border_style(Style::new().fg(Color::DarkGray))
         .title(Span::styled(format!(" {title} "), Style::new().fg(Color::Gray)))
-}
-
-fn clock(seconds: f64) -> String {
-    let s = seconds.max(0.0) as u64;
-    if s >= 3600 {
-        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
-    } else {
-        format!("{}:{:02}", s / 60, s % 60)
-    }
 }
 
 fn draw_title(frame: &mut Frame, area: Rect, s: &Screen) {
@@ -189,15 +256,6 @@ fn trend(now: Option<f64>, before: Option<f64>) -> Span<'static> {
     }
 }
 
-fn get(scores: &Scores, metric: Metric) -> Option<f64> {
-    match metric {
-        Metric::PitchAccuracy => scores.pitch_accuracy,
-        Metric::ScaleConformity => scores.scale_conformity,
-        Metric::TimingStability => scores.timing_stability,
-        Metric::NoiseControl => scores.noise_control,
-    }
-}
-
 fn draw_scores(frame: &mut Frame, area: Rect, s: &Screen) {
     let block = panel("scores");
     let inner = block.inner(area);
@@ -205,15 +263,7 @@ fn draw_scores(frame: &mut Frame, area: Rect, s: &Screen) {
     let mut rows: Vec<(&str, Option<f64>, Option<f64>, bool)> = s
         .metrics
         .iter()
-        .map(|m| {
-            let name = match m {
-                Metric::PitchAccuracy => "pitch",
-                Metric::ScaleConformity => "scale",
-                Metric::TimingStability => "timing",
-                Metric::NoiseControl => "clean",
-            };
-            (name, get(&s.scores, *m), s.previous.as_ref().and_then(|p| get(p, *m)), false)
-        })
+        .map(|m| (short(*m), s.scores.get(*m), s.previous.as_ref().and_then(|p| p.get(*m)), false))
         .collect();
     rows.push(("overall", s.scores.overall, s.previous.as_ref().and_then(|p| p.overall), true));
     for (i, (name, now, before, bold)) in rows.into_iter().enumerate() {
@@ -334,6 +384,7 @@ fn draw_keys(frame: &mut Frame, area: Rect, s: &Screen) {
 mod tests {
     use super::*;
     use crate::cli::screen::{AdviceView, RecentNote};
+    use crate::practice::types::{Metric, Scores};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 

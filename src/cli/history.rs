@@ -36,8 +36,8 @@ pub enum Format {
 pub struct HistoryArgs {
     /// Session to show in full: its id, the begin of it, or `latest`; without: the list
     pub session: Option<String>,
-    /// Of this player alone
-    #[arg(long)]
+    /// Of this player alone; `None`: of all (set by the program from the global `--user`)
+    #[arg(skip)]
     pub user: Option<String>,
     /// At most so many sessions
     #[arg(long, default_value_t = 20)]

@@ -1,8 +1,107 @@
 //! The command line and what it prints.
+
+pub mod analyze;
 pub mod args;
+pub mod devices;
 pub mod display;
+pub mod doctor;
 pub mod exit;
 pub mod history;
+pub mod plain;
 pub mod screen;
 pub mod table;
+pub mod text;
 pub mod traces;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, FromArgMatches};
+
+use crate::app::{boot, practice};
+use crate::config::Config;
+use crate::store::{Store, StoreError};
+use exit::{Exit, Stop};
+use history::HistoryArgs;
+use traces::TracesArgs;
+
+/// Threads of the runtime: the session, the coach and the store hardly ever work at the same time.
+const WORKERS: usize = 2;
+
+/// Runs the program as the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(e) => {
+            let code = if e.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // A closed pipe while printing help is no error.
+            let _ = e.print();
+            return ExitCode::from(code as u8);
+        }
+    };
+    let exit = run(&matches).unwrap_or_else(|stop| {
+        eprintln!("fretcoach: {stop}");
+        stop.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
+    let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
+    let config = boot::config(args::given(sub), sub.get_one::<String>("config").map(String::as_str))?;
+    let format = sub.try_get_one::<String>("format").ok().flatten().map_or("text", String::as_str);
+    match name {
+        "practice" => wait(practice::run(config, sub.get_flag("plain"))),
+        "analyze" => {
+            let file = sub.get_one::<String>("file").expect("clap requires the file");
+            analyze::run(&config, Path::new(file), analyze::Format::of(format))
+        }
+        "devices" => devices::run(&config, format == "json"),
+        "history" => {
+            let mut args =
+                HistoryArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
+            args.user = Some(config.user.clone());
+            wait(show(config, async move |store| history::run(&store, &args).await))
+        }
+        "traces" => {
+            let args =
+                TracesArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
+            wait(show(config, async move |store| traces::run(&store, &args).await))
+        }
+        "doctor" => wait(doctor::run(config, sub.get_flag("quiet"), format == "json")),
+        other => unreachable!("clap knows no command {other}"),
+    }
+}
+
+/// Runs a command that needs the runtime.
+fn wait(command: impl Future<Output = Result<Exit, Stop>>) -> Result<Exit, Stop> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|e| Stop::new(Exit::Failed, format!("the program could not start its threads: {e}")))?;
+    let exit = runtime.block_on(command);
+    // What still runs (a server that does not answer) must not hold the end up.
+    runtime.shutdown_background();
+    exit
+}
+
+/// Prints what a question to the store yields.
+async fn show<F>(config: Config, ask: impl FnOnce(Store) -> F) -> Result<Exit, Stop>
+where
+    F: Future<Output = Result<String, StoreError>>,
+{
+    let store = Store::open_in(&config.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
+    let text = ask(store.clone()).await;
+    store.close().await;
+    let text = text.map_err(|e| {
+        let exit = if matches!(e, StoreError::NotFound { .. }) { Exit::NotFound } else { Exit::Data };
+        Stop::because(exit, &e)
+    })?;
+    // A reader that has seen enough (`| head`) is no error.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    Ok(Exit::Ok)
+}

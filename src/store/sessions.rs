@@ -103,13 +103,8 @@ impl Store {
         }
         let id = session.to_string();
         let mut tx = self.begin().await?;
-        if !batch.notes.is_empty() {
-            let mut seq =
-                self.next_seq(&mut tx, "SELECT MAX(seq) FROM notes WHERE session_id = $1", &id).await?;
-            for note in batch.notes {
-                self.insert_note(&mut tx, &id, seq, note).await?;
-                seq += 1;
-            }
+        for note in batch.notes {
+            self.insert_note(&mut tx, &id, note).await?;
         }
         for window in batch.windows {
             self.insert_window(&mut tx, &id, window).await?;
@@ -156,17 +151,17 @@ impl Store {
         &self,
         tx: &mut Transaction<'static, Sqlite>,
         session: &str,
-        seq: i64,
         judged: &JudgedNote,
     ) -> Result<(), StoreError> {
         let note = &judged.note;
         sqlx::query(
-            "INSERT INTO notes (session_id, seq, onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, \
+            "INSERT INTO notes (session_id, onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, \
              confidence, gated, in_scale, deviation_ms, is_right) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             ON CONFLICT (session_id, onset_s) DO UPDATE SET offset_s = excluded.offset_s, \
+             in_scale = excluded.in_scale, deviation_ms = excluded.deviation_ms, is_right = excluded.is_right",
         )
         .bind(session)
-        .bind(seq)
         .bind(note.onset)
         .bind(note.offset)
         .bind(note.t)
@@ -416,7 +411,7 @@ impl Store {
     pub async fn notes(&self, session: &SessionId) -> Result<Vec<JudgedNote>, StoreError> {
         let rows = sqlx::query(
             "SELECT onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, confidence, gated, in_scale, \
-             deviation_ms, is_right FROM notes WHERE session_id = $1 ORDER BY seq",
+             deviation_ms, is_right FROM notes WHERE session_id = $1 ORDER BY onset_s",
         )
         .bind(session.to_string())
         .fetch_all(self.reader())

@@ -1,0 +1,12 @@
+//! Wiring: boot, one session, signals, ordered shutdown.
+
+pub mod boot;
+pub mod chatter;
+pub mod hear;
+pub mod input;
+pub mod mouth;
+pub mod practice;
+pub mod recover;
+pub mod session;
+pub mod setup;
+pub mod signals;

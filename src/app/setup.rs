@@ -1,0 +1,43 @@
+//! From settings to the parts they describe; what cannot be is said in one line.
+
+use crate::cli::exit::{Exit, Stop};
+use crate::config::Config;
+use crate::dsp::AnalyzerConfig;
+use crate::music::scale::Scale;
+use crate::practice::settings::Settings;
+use crate::practice::types::Metric;
+
+/// How playing is judged, and the scale for the names of notes.
+///
+/// # Errors
+/// A scale, tempo or metric that does not exist.
+pub fn judge(config: &Config) -> Result<(Settings, Option<Scale>), Stop> {
+    let p = &config.practice;
+    let scale = if p.scale.trim().is_empty() {
+        None
+    } else {
+        Some(Scale::parse(&p.scale).map_err(|e| Stop::because(Exit::Config, &e))?)
+    };
+    let metrics = p
+        .metrics
+        .iter()
+        .map(|m| Metric::parse(m))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Stop::because(Exit::Config, &e))?;
+    let bpm = (p.bpm > 0.0).then_some(p.bpm);
+    let settings = Settings::new(scale, bpm, metrics, p.sensitivity, p.strictness, p.whole_scale)
+        .map_err(|e| Stop::because(Exit::Config, &e))?;
+    Ok((settings, scale))
+}
+
+/// How the loop hears.
+///
+/// # Errors
+/// A detector that does not exist.
+pub fn analyzer(config: &Config) -> Result<AnalyzerConfig, Stop> {
+    Ok(AnalyzerConfig {
+        a4_hz: config.practice.a4 as f32,
+        sensitivity: config.practice.sensitivity as f32,
+        detector: config.audio.detector.parse().map_err(|e| Stop::new(Exit::Config, format!("{e}")))?,
+    })
+}
