@@ -1,4 +1,57 @@
-//! FretCoach (the map of the house is written in the last step of this issue)
+//! # FretCoach: the map of the house
+//!
+//! A daemon that listens to a guitar through the sound card, scores the playing while it happens, speaks one short
+//! piece of advice about every 30 s, and leaves a trace of every step it took. The `README` says how it is used; this
+//! page says where everything is and why.
+//!
+//! ## Three domains, never mixed
+//! ```text
+//!  sound card ─callback─▶ SPSC ring ─▶ DSP thread ─────▶ SPSC ring of DspEvents (every value) ─▶ app::session
+//!  copies only:            resample → hops → Analyzer └▶ audio::live (latest value) ─▶ cli::display
+//!  audio::capture          audio::listener, dsp
+//!                                                        app::session ─window─▶ coach ─▶ llm ─▶ sentences ─▶ speech
+//!                                                             │                                       │ PCM
+//!  speaker ◀─callback─ one source ◀─ SPSC ring ◀─ audio::player ◀─────────────── app::mouth ◀─────────┘
+//!                                                             │
+//!  every step ─▶ span ─▶ bounded queue ─▶ store (SQLite) ─▶ telemetry: one delivery worker per backend
+//! ```
+//! - The **callback** copies and nothing else. The **DSP thread** never waits, and after its start neither allocates,
+//!   locks nor logs (`tests/alloc_guard.rs`, `tests/alloc_callback.rs`, and lints on those modules prove it). Everything
+//!   that can wait is **async**. They meet in SPSC rings, atomics and latest-value cells; each says which it is, and what
+//!   is dropped is counted and shown.
+//! - The clock of the music is the sample counter of the capture stream. Times in seconds on it run through notes,
+//!   windows, the store and the traces.
+//! - The **player** is one thread that owns the output device. A new utterance silences the one before.
+//! - **Telemetry** delays neither playing nor advice: spans are stored in the background and delivered from the store.
+//!
+//! ## Layers: an import only points downwards (`tests/house.rs`)
+//! | layer | modules |
+//! |---|---|
+//! | 4 | [`cli`] (command line, display), [`app`] (wiring, the session actor, signals, ordered shutdown) |
+//! | 3 actors | [`coach`] (live advice, offline coach, summary) |
+//! | 2 ports | [`audio`] (capture, loop, player, virtual guitarist), [`llm`], [`speech`], [`store`] (the only SQL), [`telemetry`] |
+//! | 1 | [`config`] (all settings), [`prompt`] (versioned templates), [`span`] (the one way to make a span), [`http`] (the one client) |
+//! | 0 pure | [`dsp`] (hearing), [`music`] (notes, scales, tunings), [`practice`] (scores, windows, session), [`names`] (every span and attribute name) |
+//!
+//! Ports never name each other, except `telemetry → store`. Pure modules take time as an argument and do no I/O.
+//!
+//! ## The way of one sample
+//! [`audio::capture`] (callback) → [`audio::listener`] (one round of the loop) → [`dsp::Analyzer`] → [`dsp::event`] →
+//! [`app::session`] → [`practice::session`] → [`store`].
+//!
+//! ## The way of one piece of advice
+//! [`app::session`] closes a window → [`coach`] renders the [`prompt`] → [`llm`] streams, each attempt a span (or
+//! [`coach::offline`] chooses its words) → sentence by sentence to [`speech`] → [`app::mouth`] → [`audio::player`]. Text and
+//! voice are two traces, linked: a failed voice never fails the text.
+//!
+//! ## Where the code departs from the design it grew from
+//! - `span` and `http` stand in layer 1, so that every port can make spans and none needs another's client.
+//! - The session actor lives in `app`: it is where audio, practice, store and coach meet.
+//! - Notes that begin while the coach's voice may be in the microphone are left out altogether rather than stored as
+//!   unjudged: what was heard there cannot be told from the voice.
+//! - Begins of spans are stored too, so that open traces can be looked at and those of a killed process are closed.
+#![warn(missing_docs)]
+
 pub mod alloc_count;
 pub mod app;
 pub mod audio;

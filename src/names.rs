@@ -42,45 +42,82 @@ pub mod span {
 /// Attribute names.
 pub mod attr {
     // Every span
+    /// `session.id`
     pub const SESSION_ID: &str = "session.id";
+    /// `gen_ai.conversation.id`
     pub const CONVERSATION_ID: &str = "gen_ai.conversation.id";
+    /// `user.id`
     pub const USER_ID: &str = "user.id";
+    /// `openinference.span.kind`
     pub const KIND: &str = "openinference.span.kind";
+    /// `gen_ai.operation.name`
     pub const OPERATION: &str = "gen_ai.operation.name";
+    /// `input.value`
     pub const INPUT: &str = "input.value";
+    /// `input.mime_type`
     pub const INPUT_MIME: &str = "input.mime_type";
+    /// `output.value`
     pub const OUTPUT: &str = "output.value";
+    /// `output.mime_type`
     pub const OUTPUT_MIME: &str = "output.mime_type";
+    /// `tag.tags`
     pub const TAGS: &str = "tag.tags";
+    /// `metadata`
     pub const METADATA: &str = "metadata";
+    /// `error.type`
     pub const ERROR_TYPE: &str = "error.type";
+    /// `gen_ai.workflow.name`
     pub const WORKFLOW: &str = "gen_ai.workflow.name";
     // Model calls
+    /// `gen_ai.provider.name`
     pub const PROVIDER: &str = "gen_ai.provider.name";
+    /// `gen_ai.system`
     pub const SYSTEM: &str = "gen_ai.system";
+    /// `gen_ai.request.model`
     pub const REQUEST_MODEL: &str = "gen_ai.request.model";
+    /// `gen_ai.request.temperature`
     pub const REQUEST_TEMPERATURE: &str = "gen_ai.request.temperature";
+    /// `gen_ai.request.max_tokens`
     pub const REQUEST_MAX_TOKENS: &str = "gen_ai.request.max_tokens";
+    /// `gen_ai.request.stream`
     pub const REQUEST_STREAM: &str = "gen_ai.request.stream";
+    /// `gen_ai.output.type`
     pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
+    /// `gen_ai.response.id`
     pub const RESPONSE_ID: &str = "gen_ai.response.id";
+    /// `gen_ai.response.model`
     pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
+    /// `gen_ai.response.finish_reasons`
     pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
     /// Seconds (double) from the request to the first chunk of content.
     pub const TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
+    /// `gen_ai.usage.input_tokens`
     pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    /// `gen_ai.usage.output_tokens`
     pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+    /// `gen_ai.usage.cache_read.input_tokens`
     pub const CACHE_READ_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
+    /// `gen_ai.usage.reasoning.output_tokens`
     pub const REASONING_TOKENS: &str = "gen_ai.usage.reasoning.output_tokens";
+    /// `server.address`
     pub const SERVER_ADDRESS: &str = "server.address";
+    /// `server.port`
     pub const SERVER_PORT: &str = "server.port";
+    /// `llm.model_name`
     pub const LLM_MODEL: &str = "llm.model_name";
+    /// `llm.provider`
     pub const LLM_PROVIDER: &str = "llm.provider";
+    /// `llm.invocation_parameters`
     pub const LLM_PARAMETERS: &str = "llm.invocation_parameters";
+    /// `llm.token_count.prompt`
     pub const LLM_TOKENS_PROMPT: &str = "llm.token_count.prompt";
+    /// `llm.token_count.completion`
     pub const LLM_TOKENS_COMPLETION: &str = "llm.token_count.completion";
+    /// `llm.token_count.total`
     pub const LLM_TOKENS_TOTAL: &str = "llm.token_count.total";
+    /// `llm.token_count.prompt_details.cache_read`
     pub const LLM_TOKENS_CACHE_READ: &str = "llm.token_count.prompt_details.cache_read";
+    /// `llm.token_count.completion_details.reasoning`
     pub const LLM_TOKENS_REASONING: &str = "llm.token_count.completion_details.reasoning";
     /// US dollars, from the price table.
     pub const LLM_COST_TOTAL: &str = "llm.cost.total";
@@ -89,64 +126,115 @@ pub mod attr {
     /// Prefix; followed by `.{n}.message.role` or `.{n}.message.content`.
     pub const LLM_OUTPUT_MESSAGES: &str = "llm.output_messages";
     // Prompts
+    /// `llm.prompt_template.template`
     pub const PROMPT_TEMPLATE: &str = "llm.prompt_template.template";
+    /// `llm.prompt_template.version`
     pub const PROMPT_VERSION: &str = "llm.prompt_template.version";
+    /// `llm.prompt_template.variables`
     pub const PROMPT_VARIABLES: &str = "llm.prompt_template.variables";
+    /// `fretcoach.prompt.name`
     pub const PROMPT_NAME: &str = "fretcoach.prompt.name";
+    /// `fretcoach.prompt.sha256`
     pub const PROMPT_HASH: &str = "fretcoach.prompt.sha256";
+    /// `fretcoach.prompt.language`
     pub const PROMPT_LANGUAGE: &str = "fretcoach.prompt.language";
     // Attempts and latency
+    /// `fretcoach.attempt`
     pub const ATTEMPT: &str = "fretcoach.attempt";
+    /// `fretcoach.fallback_reason`
     pub const FALLBACK_REASON: &str = "fretcoach.fallback_reason";
+    /// `fretcoach.latency.first_token_ms`
     pub const TTFT_MS: &str = "fretcoach.latency.first_token_ms";
+    /// `fretcoach.latency.first_sentence_ms`
     pub const TTFS_MS: &str = "fretcoach.latency.first_sentence_ms";
+    /// `fretcoach.latency.first_byte_ms`
     pub const TTFB_MS: &str = "fretcoach.latency.first_byte_ms";
+    /// `fretcoach.latency.first_audible_sample_ms`
     pub const FIRST_SAMPLE_MS: &str = "fretcoach.latency.first_audible_sample_ms";
+    /// `fretcoach.latency.waited_for_pause_ms`
     pub const WAITED_FOR_PAUSE_MS: &str = "fretcoach.latency.waited_for_pause_ms";
     // Speech
+    /// `fretcoach.tts.engine`
     pub const TTS_ENGINE: &str = "fretcoach.tts.engine";
+    /// `fretcoach.tts.voice`
     pub const TTS_VOICE: &str = "fretcoach.tts.voice";
+    /// `fretcoach.tts.chars`
     pub const TTS_CHARS: &str = "fretcoach.tts.chars";
+    /// `fretcoach.tts.bytes`
     pub const TTS_BYTES: &str = "fretcoach.tts.bytes";
+    /// `fretcoach.tts.seconds`
     pub const TTS_SECONDS: &str = "fretcoach.tts.seconds";
+    /// `fretcoach.tts.sentence`
     pub const TTS_SENTENCE: &str = "fretcoach.tts.sentence";
+    /// `fretcoach.tts.interrupted`
     pub const TTS_INTERRUPTED: &str = "fretcoach.tts.interrupted";
+    /// `fretcoach.tts.underruns`
     pub const TTS_UNDERRUNS: &str = "fretcoach.tts.underruns";
+    /// `fretcoach.audio.output_period_frames`
     pub const OUTPUT_PERIOD: &str = "fretcoach.audio.output_period_frames";
     // The window
+    /// `fretcoach.window.index`
     pub const WINDOW_INDEX: &str = "fretcoach.window.index";
+    /// `fretcoach.window.start_s`
     pub const WINDOW_START: &str = "fretcoach.window.start_s";
+    /// `fretcoach.window.end_s`
     pub const WINDOW_END: &str = "fretcoach.window.end_s";
+    /// `fretcoach.window.notes`
     pub const WINDOW_NOTES: &str = "fretcoach.window.notes";
     /// Prefix; followed by the metric's name. Absent when the metric is disabled or was not measured.
     pub const SCORE: &str = "fretcoach.score";
+    /// `fretcoach.weakest_metric`
     pub const WEAKEST: &str = "fretcoach.weakest_metric";
+    /// `fretcoach.strongest_metric`
     pub const STRONGEST: &str = "fretcoach.strongest_metric";
     // The real-time loop
+    /// `fretcoach.dsp.hop_p50_ns`
     pub const HOP_P50_NS: &str = "fretcoach.dsp.hop_p50_ns";
+    /// `fretcoach.dsp.hop_p95_ns`
     pub const HOP_P95_NS: &str = "fretcoach.dsp.hop_p95_ns";
+    /// `fretcoach.dsp.hop_max_ns`
     pub const HOP_MAX_NS: &str = "fretcoach.dsp.hop_max_ns";
+    /// `fretcoach.dsp.hops`
     pub const HOPS: &str = "fretcoach.dsp.hops";
+    /// `fretcoach.dsp.overruns`
     pub const OVERRUNS: &str = "fretcoach.dsp.overruns";
+    /// `fretcoach.dsp.dropped_samples`
     pub const DROPPED_SAMPLES: &str = "fretcoach.dsp.dropped_samples";
+    /// `fretcoach.dsp.dropped_events`
     pub const DROPPED_EVENTS: &str = "fretcoach.dsp.dropped_events";
     // The session
+    /// `fretcoach.session`
     pub const FRETCOACH_SESSION: &str = "fretcoach.session";
+    /// `fretcoach.mode`
     pub const MODE: &str = "fretcoach.mode";
+    /// `fretcoach.deployment`
     pub const DEPLOYMENT: &str = "fretcoach.deployment";
+    /// `fretcoach.scale`
     pub const SCALE: &str = "fretcoach.scale";
+    /// `fretcoach.bpm`
     pub const BPM: &str = "fretcoach.bpm";
+    /// `fretcoach.audio.host`
     pub const AUDIO_HOST: &str = "fretcoach.audio.host";
+    /// `fretcoach.audio.input`
     pub const AUDIO_INPUT: &str = "fretcoach.audio.input";
+    /// `fretcoach.audio.sample_rate`
     pub const AUDIO_RATE: &str = "fretcoach.audio.sample_rate";
+    /// `fretcoach.audio.input_period_frames`
     pub const AUDIO_PERIOD: &str = "fretcoach.audio.input_period_frames";
+    /// `fretcoach.audio.realtime_granted`
     pub const REALTIME: &str = "fretcoach.audio.realtime_granted";
+    /// `fretcoach.dsp.detector`
     pub const DETECTOR: &str = "fretcoach.dsp.detector";
+    /// `fretcoach.device.fault`
     pub const DEVICE_FAULT: &str = "fretcoach.device.fault";
+    /// `fretcoach.device.gap_s`
     pub const GAP_SECONDS: &str = "fretcoach.device.gap_s";
     // Joins between traces
+    /// `fretcoach.linked_trace_id`
     pub const LINKED_TRACE: &str = "fretcoach.linked_trace_id";
+    /// `fretcoach.linked_span_id`
     pub const LINKED_SPAN: &str = "fretcoach.linked_span_id";
+    /// `fretcoach.advice.id`
     pub const ADVICE_ID: &str = "fretcoach.advice.id";
     /// The parent of a span as it was, where that one was lost (a full queue) and the root stands in for it.
     pub const LOST_PARENT: &str = "fretcoach.lost_parent_id";
@@ -154,17 +242,25 @@ pub mod attr {
     pub const ADVICE_SOURCE: &str = "fretcoach.advice.source";
     /// The offline coach's diagnosis, in a fixed word (`rushing`, `note_sharp`, …).
     pub const ADVICE_CAUSE: &str = "fretcoach.advice.cause";
+    /// `fretcoach.advice.words`
     pub const ADVICE_WORDS: &str = "fretcoach.advice.words";
 }
 
 /// Tags that stand on root spans, so that one filter finds a kind of trace in every backend.
 pub mod tag {
+    /// `fretcoach-core`
     pub const CORE: &str = "fretcoach-core";
+    /// `live-coach`
     pub const LIVE_COACH: &str = "live-coach";
+    /// `live-feedback`
     pub const LIVE_FEEDBACK: &str = "live-feedback";
+    /// `tts`
     pub const TTS: &str = "tts";
+    /// `session-summary`
     pub const SESSION_SUMMARY: &str = "session-summary";
+    /// `ai-mode`
     pub const AI_MODE: &str = "ai-mode";
+    /// `manual-mode`
     pub const MANUAL_MODE: &str = "manual-mode";
 }
 
