@@ -1,6 +1,6 @@
 //! Why a metric is weak: the one cause that explains its facts best. Pure.
 
-use crate::practice::types::{Facts, Metric, Tendency};
+use crate::practice::types::{Facts, Metric, NoiseCause, Tendency};
 use crate::prompt::facts::signed_cents;
 
 /// A note further out than this can be the cause by itself, cents…
@@ -121,7 +121,7 @@ pub fn cause(metric: Metric, facts: &Facts) -> Cause {
             _ if facts.timing_sd_ms.is_some() => Cause::Uneven,
             _ => Cause::TimingUnknown,
         },
-        Metric::NoiseControl => noise_cause(facts.noise_cause.as_deref()),
+        Metric::NoiseControl => noise_cause(facts.noise_cause),
     }
 }
 
@@ -143,23 +143,14 @@ fn pitch_cause(facts: &Facts) -> Cause {
     }
 }
 
-fn noise_cause(said: Option<&str>) -> Cause {
-    let Some(said) = said.map(str::to_ascii_lowercase).filter(|s| !s.trim().is_empty()) else {
-        return Cause::NoiseUnknown;
-    };
-    let any = |words: &[&str]| words.iter().any(|w| said.contains(w));
-    if any(&["ring", "open string", "sympathetic"]) && !said.contains("string noise") {
-        Cause::Ringing
-    } else if any(&["squeak", "slide"]) {
-        Cause::Squeaks
-    } else if any(&["buzz", "rattl"]) {
-        Cause::Buzz
-    } else if any(&["hum", "hiss", "mains", "gain"]) {
-        Cause::Hum
-    } else if any(&["string noise", "between notes", "between the notes", "handling", "scrape", "pick noise"])
-    {
-        Cause::StringNoise
-    } else {
-        Cause::OtherNoise
+const fn noise_cause(heard: Option<NoiseCause>) -> Cause {
+    match heard {
+        Some(NoiseCause::Ringing) => Cause::Ringing,
+        Some(NoiseCause::Squeaks) => Cause::Squeaks,
+        Some(NoiseCause::Buzz) => Cause::Buzz,
+        Some(NoiseCause::Hum) => Cause::Hum,
+        Some(NoiseCause::BetweenNotes) => Cause::StringNoise,
+        Some(NoiseCause::UnderNotes) => Cause::OtherNoise,
+        None => Cause::NoiseUnknown,
     }
 }

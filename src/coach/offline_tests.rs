@@ -1,7 +1,7 @@
 //! The promises of the offline coach, over hundreds of simulated windows.
 
 use super::*;
-use crate::practice::types::Tendency;
+use crate::practice::types::{NoiseCause, Tendency};
 
 /// A student with one known weakness, simulated: the cause is drawn first, the facts follow from it.
 struct Student(u64);
@@ -76,14 +76,14 @@ impl Student {
                 facts.drift_bpm_per_min = Some(if weakness == Cause::Speeding { d } else { -d });
                 (Metric::TimingStability, None)
             }
-            Cause::Ringing => (Metric::NoiseControl, Some("open strings ringing on")),
-            Cause::Squeaks => (Metric::NoiseControl, Some("squeaks")),
-            Cause::Buzz => (Metric::NoiseControl, Some("buzz")),
-            Cause::Hum => (Metric::NoiseControl, Some("hum between notes")),
-            Cause::StringNoise => (Metric::NoiseControl, Some("string noise between notes")),
+            Cause::Ringing => (Metric::NoiseControl, Some(NoiseCause::Ringing)),
+            Cause::Squeaks => (Metric::NoiseControl, Some(NoiseCause::Squeaks)),
+            Cause::Buzz => (Metric::NoiseControl, Some(NoiseCause::Buzz)),
+            Cause::Hum => (Metric::NoiseControl, Some(NoiseCause::Hum)),
+            Cause::StringNoise => (Metric::NoiseControl, Some(NoiseCause::BetweenNotes)),
             _ => (Metric::NoiseControl, None),
         };
-        facts.noise_cause = noise.map(str::to_owned);
+        facts.noise_cause = noise;
         let weak = self.between(25.0, 80.0);
         let mut scores = Scores::default();
         let mut strongest = (None, 0.0);

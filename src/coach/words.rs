@@ -305,8 +305,9 @@ fn cut(sentence: &str, limit: usize) -> String {
         words.push(word);
     }
     if words.is_empty() {
-        // One endless word: without spaces, the characters are what can be counted.
-        return finish(sentence.chars().take(limit * CHARS_A_WORD).collect());
+        // One endless word: the longest begin of it that fits.
+        let begin = sentence.char_indices().map(|(i, c)| &sentence[..i + c.len_utf8()]);
+        return finish(begin.take_while(|b| count(b) <= limit).last().unwrap_or_default().to_owned());
     }
     let bare = |w: &str| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     #[expect(clippy::cast_precision_loss, reason = "a few dozen words")]
@@ -454,6 +455,12 @@ mod tests {
         );
         assert_eq!(spoken("Be bold, Dad. About 3 % off", true), "Be bold, Dad. About 3 percent off");
         assert_eq!(spoken("Spiele C#.", false), "Spiele C#.");
+    }
+
+    #[test]
+    fn a_word_of_two_scripts_counts_as_both_and_is_cut_between_them() {
+        assert_eq!(count("音0"), 2);
+        assert_eq!(cut("音0", 1), "音.");
     }
 
     proptest! {

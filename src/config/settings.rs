@@ -297,10 +297,38 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, k)| k)
 }
 
+/// The table of the README: every setting with its variable, default and meaning.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from("| key | variable | default | meaning |\n|---|---|---|---|\n");
+    for s in SETTINGS {
+        let default = match default_of(s) {
+            d if d.is_empty() => String::new(),
+            d => format!("`{d}`"),
+        };
+        text.push_str(&format!("| `{}` | `{}` | {default} | {} |\n", s.key, s.env, s.doc));
+    }
+    text
+}
+
+/// The default of a setting, as a variable would be written.
+fn default_of(setting: &Setting) -> String {
+    let defaults = toml::Value::try_from(super::Config::default()).expect("the defaults are plain values");
+    match setting.key.split('.').try_fold(&defaults, |v, k| v.get(k)) {
+        Some(toml::Value::String(t)) => t.clone(),
+        Some(toml::Value::Array(items)) => {
+            items.iter().filter_map(|i| i.as_str()).collect::<Vec<_>>().join(",")
+        }
+        // f32 settings widen to f64: show the short form.
+        Some(toml::Value::Float(f)) => format!("{}", (f * 1e6).round() / 1e6),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
 /// The text of `.env.example`: every variable with its meaning and default, commented out.
 #[must_use]
 pub fn env_example() -> String {
-    let defaults = toml::Value::try_from(super::Config::default()).expect("the defaults are plain values");
     let mut text = String::from(
         "# Every setting of FretCoach as an environment variable, with its default.\n\
          # Copy to .env and uncomment what you change. The same settings can stand in config.toml (key in brackets).\n\
@@ -313,17 +341,7 @@ pub fn env_example() -> String {
             section = group;
             text.push_str(&format!("\n## {group}\n"));
         }
-        let value = s.key.split('.').try_fold(&defaults, |v, k| v.get(k));
-        let shown = match value {
-            Some(toml::Value::String(t)) => t.clone(),
-            Some(toml::Value::Array(items)) => {
-                items.iter().filter_map(|i| i.as_str()).collect::<Vec<_>>().join(",")
-            }
-            // f32 settings widen to f64: show the short form.
-            Some(toml::Value::Float(f)) => format!("{}", (f * 1e6).round() / 1e6),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
+        let shown = default_of(s);
         text.push_str(&format!("# {} [{}]\n#{}={shown}\n", s.doc, s.key, s.env));
     }
     text.push_str(
@@ -346,6 +364,21 @@ mod tests {
             std::fs::write(path, env_example()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(path).unwrap(), env_example());
+    }
+
+    /// As above: `UPDATE=1` writes it anew.
+    #[test]
+    fn the_readme_lists_every_setting() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let readme = std::fs::read_to_string(path).unwrap();
+        let (begin, end) = ("<!-- settings -->\n", "<!-- end of settings -->");
+        let at = readme.find(begin).expect("README.md marks where the settings begin") + begin.len();
+        let to = readme.find(end).expect("README.md marks where the settings end");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, format!("{}{}{}", &readme[..at], markdown(), &readme[to..])).unwrap();
+        } else {
+            assert_eq!(&readme[at..to], markdown(), "run the test with UPDATE=1");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::dsp::event::FrameReport;
 
+use super::types::NoiseCause;
+
 /// Bins of the histogram of unwanted power: one per dB from -120 to 0 dBFS.
 const BINS: usize = 121;
 /// Share of the frames below which the steady part of the noise lies.
@@ -70,18 +72,19 @@ impl NoiseSums {
             .then(|| (10.0 * (self.unwanted() / self.wanted).log10()).clamp(LIMITS_DB.0, LIMITS_DB.1))
     }
 
-    /// Main cause in a musician's words, when the noise is heard and one cause stands out.
-    pub(super) fn cause(&self) -> Option<&'static str> {
+    /// Main cause, when the noise is heard and one cause stands out. Squeaks, buzz and ringing under a note are
+    /// not told apart yet.
+    pub(super) fn cause(&self) -> Option<NoiseCause> {
         if self.ratio_db()? < HEARD_DB {
             return None;
         }
         let total = self.unwanted();
         if self.floor() * self.frames as f64 >= STANDS_OUT * total {
-            Some("a steady hum or hiss")
+            Some(NoiseCause::Hum)
         } else if self.between >= STANDS_OUT * total {
-            Some("string noise between notes")
+            Some(NoiseCause::BetweenNotes)
         } else if self.while_sounding >= STANDS_OUT * total {
-            Some("buzz or strings ringing on under the notes")
+            Some(NoiseCause::UnderNotes)
         } else {
             None
         }
@@ -129,11 +132,11 @@ mod tests {
         let clean = sums(&[frame(true, 1e-2, 1e-7)]);
         assert_eq!((clean.ratio_db().unwrap().round(), clean.cause()), (-50.0, None));
         let hum = sums(&[frame(true, 1e-2, 1e-3), frame(false, 0.0, 1e-3)]);
-        assert_eq!(hum.cause(), Some("a steady hum or hiss"));
+        assert_eq!(hum.cause(), Some(NoiseCause::Hum));
         let squeak = sums(&[frame(true, 1e-2, 1e-6), frame(false, 0.0, 1e-3)]);
-        assert_eq!(squeak.cause(), Some("string noise between notes"));
+        assert_eq!(squeak.cause(), Some(NoiseCause::BetweenNotes));
         let buzz = sums(&[frame(true, 1e-2, 1e-3), frame(false, 0.0, 1e-6)]);
-        assert_eq!(buzz.cause(), Some("buzz or strings ringing on under the notes"));
+        assert_eq!(buzz.cause(), Some(NoiseCause::UnderNotes));
     }
 
     #[test]

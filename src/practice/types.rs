@@ -45,6 +45,39 @@ pub enum Tendency {
     Steady,
 }
 
+/// What unwanted sound comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseCause {
+    /// Open strings ring on.
+    Ringing,
+    /// Fingers squeak on wound strings.
+    Squeaks,
+    /// Strings buzz against the frets.
+    Buzz,
+    /// A steady hum or hiss.
+    Hum,
+    /// String noise between notes.
+    BetweenNotes,
+    /// String noise while notes sound: squeaks, buzz or ringing that could not be told apart.
+    UnderNotes,
+}
+
+impl NoiseCause {
+    /// In a musician's words, to follow "suffers from".
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Ringing => "open strings ringing on",
+            Self::Squeaks => "squeaks",
+            Self::Buzz => "fret buzz",
+            Self::Hum => "a steady hum or hiss",
+            Self::BetweenNotes => "string noise between notes",
+            Self::UnderNotes => "string noise under the notes",
+        }
+    }
+}
+
 /// What the scores rest on, in a musician's units. `None` where not measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
@@ -76,8 +109,8 @@ pub struct Facts {
     pub bpm: Option<f64>,
     /// Unwanted against wanted power, dB.
     pub noise_db: Option<f64>,
-    /// Main cause of the noise, in a musician's words (`string noise between notes`), when one stands out.
-    pub noise_cause: Option<String>,
+    /// Main cause of the noise, when one stands out.
+    pub noise_cause: Option<NoiseCause>,
 }
 
 /// A note with its verdict.

@@ -172,7 +172,7 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
 pub(super) fn add_noise(settings: &Settings, noise: &NoiseSums, scores: &mut Scores, facts: &mut Facts) {
     if settings.enabled(Metric::NoiseControl) && facts.note_count > 0 {
         facts.noise_db = noise.ratio_db();
-        facts.noise_cause = noise.cause().map(String::from);
+        facts.noise_cause = noise.cause();
         scores.noise_control = facts.noise_db.map(|db| score::noise_score(db, settings.strictness));
     }
     scores.overall = score::overall(scores, settings.strictness);

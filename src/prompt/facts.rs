@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::practice::types::{Facts, Metric, Scores, Summary, Tendency, Window};
+use crate::practice::types::{Facts, Metric, NoiseCause, Scores, Summary, Tendency, Window};
 
 /// The metrics in the order in which they are told.
 pub const METRICS: [Metric; 4] =
@@ -181,8 +181,8 @@ fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
                 let way = if db <= 0.0 { "below" } else { "above" };
                 out.push(format!("noise {:.0} dB {way} the notes", db.abs()));
             }
-            if let Some(cause) = &facts.noise_cause {
-                out.push(format!("mainly {cause}"));
+            if let Some(cause) = facts.noise_cause {
+                out.push(format!("mainly {}", cause.words()));
             }
         }
     }
@@ -236,7 +236,7 @@ pub(super) fn samples(prompt: &str) -> Vec<Value> {
         drift_bpm_per_min: Some(2.0),
         bpm: Some(90.0),
         noise_db: Some(-24.0),
-        noise_cause: Some("string noise between notes".into()),
+        noise_cause: Some(NoiseCause::BetweenNotes),
         ..Facts::default()
     };
     let all = Scores {
@@ -306,7 +306,7 @@ pub(crate) mod tests {
                 drift_bpm_per_min: Some(0.3),
                 bpm: Some(90.0),
                 noise_db: Some(-24.0),
-                noise_cause: Some("string noise between notes".into()),
+                noise_cause: Some(NoiseCause::BetweenNotes),
                 ..Facts::default()
             },
             weakest: Some(Metric::PitchAccuracy),
