@@ -13,7 +13,7 @@ use tracing::Span;
 use super::chatter::Diverted;
 use super::input::{self, Chosen};
 use super::mouth::PlayerSpeaker;
-use super::session::{News, Parts, Session};
+use super::session::{News, Parts, Session, TEXT_ONLY};
 use super::signals::Interrupts;
 use super::{recover, setup};
 use crate::audio::echo::EchoGate;
@@ -91,7 +91,7 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     let (told, coach_events) = mpsc::unbounded_channel();
     let (coach_parts, remarks) = coach::Parts::from_config(&config, context, speaker, pause, told);
     let voice = match coach_parts.voices.iter().map(|v| v.engine()).collect::<Vec<_>>() {
-        engines if engines.is_empty() => "text only".to_owned(),
+        engines if engines.is_empty() => TEXT_ONLY.to_owned(),
         engines => engines.join(", then "),
     };
     root.put(attr::TTS_ENGINE, voice.clone());

@@ -41,6 +41,9 @@ const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// No note for this long counts as a pause in the playing: a beat and a half at 120 bpm.
 const PAUSE_SECONDS: f64 = 0.75;
 
+/// What the display says where no engine speaks.
+pub const TEXT_ONLY: &str = "text only";
+
 /// What the player asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -183,11 +186,6 @@ impl Session {
                 _ = tick.tick() => {
                     let ended = self.engine.as_ref().is_none_or(Engine::ended);
                     self.listen();
-                    if self.now - self.window_start - self.paused_seconds
-                        >= self.p.config.practice.coach_every.as_secs_f64()
-                    {
-                        self.close_window(true);
-                    }
                     if ended && self.events.is_empty() || self.time_is_up() {
                         break;
                     }
@@ -211,6 +209,13 @@ impl Session {
     fn listen(&mut self) {
         while let Ok(event) = self.events.pop() {
             self.hear(&event);
+            // After each event, since a recording played as fast as possible brings many windows at once.
+            if self.played_in_window() >= self.p.config.practice.coach_every.as_secs_f64() {
+                self.close_window(self.engine.is_some());
+            }
+            if self.time_is_up() {
+                break;
+            }
         }
         let pausing = self.paused || (!self.sounding && self.now - self.last_note_end >= PAUSE_SECONDS);
         self.p.pause.send_if_modified(|p| std::mem::replace(p, pausing) != pausing);
@@ -245,6 +250,11 @@ impl Session {
             self.lost.take().unwrap_or_else(|| "missed".to_owned())
         };
         self.p.writer.gap(GapRow { from, to, cause });
+    }
+
+    /// Seconds of playing in the running window: pauses do not count.
+    fn played_in_window(&self) -> f64 {
+        self.now - self.window_start - self.paused_seconds
     }
 
     fn time_is_up(&self) -> bool {
@@ -413,12 +423,12 @@ impl Session {
     }
 
     fn advice(&mut self, record: AdviceRecord) {
-        self.news(News::Advice { text: record.text.clone(), source: record.source.clone() });
+        self.news(News::Advice { text: record.text.clone(), source: who(&record.source) });
         self.p.screen.send_modify(|s| {
             let speaking = s.advice.as_ref().is_some_and(|a| a.speaking);
             s.advice = Some(AdviceView {
                 text: record.text.clone(),
-                source: record.source.clone(),
+                source: who(&record.source),
                 speaking,
                 at: self.now,
             });
@@ -474,8 +484,7 @@ impl Session {
         let live = self.live.read();
         let (dropped_samples, dropped_events) =
             (self.stats.dropped_samples.load(Relaxed), self.stats.dropped_events.load(Relaxed));
-        let next = self.p.config.practice.coach_every.as_secs_f64()
-            - (self.now - self.window_start - self.paused_seconds);
+        let next = self.p.config.practice.coach_every.as_secs_f64() - self.played_in_window();
         self.p.screen.send_modify(|s| {
             s.elapsed = self.now;
             s.level_db = live.level_db;
@@ -492,6 +501,7 @@ impl Session {
         let (scores, facts) = self.p.judge.current();
         let player = self.p.player.status();
         let voice = match (&player.device, &player.reason) {
+            _ if self.p.voice == TEXT_ONLY => TEXT_ONLY.to_owned(),
             (Some(device), _) => format!("{} on {device} (period {})", self.p.voice, player.period),
             (None, Some(why)) => format!("no sound: {why}"),
             (None, None) => self.p.voice.clone(),
@@ -593,6 +603,11 @@ pub struct Ended {
     pub summary: Summary,
     /// Why the program should end with an error, if so.
     pub failure: Option<Stop>,
+}
+
+/// Who advises, for a player: the model's name, or that no model did.
+fn who(source: &str) -> String {
+    if source == "offline" { "offline coach".into() } else { source.into() }
 }
 
 fn describe(span: &Span, stream: &StreamInfo) {
