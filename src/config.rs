@@ -145,7 +145,7 @@ pub struct Audio {
     pub monitor: f32,
     /// The virtual guitarist: seed of its mistakes.
     pub demo_seed: u64,
-    /// The virtual guitarist: mistakes as `timing=12,drift=2,wrong=0.1,detune=20,spread=5,noise=0.3`, or `none`.
+    /// The virtual guitarist: mistakes as `timing=12,drift=2,wrong=0.1,detune=20,offset=-15,noise=0.3`, or `none`.
     pub demo_mistakes: String,
 }
 

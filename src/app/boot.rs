@@ -47,6 +47,10 @@ fn data_dir(sources: &Sources) -> Result<PathBuf, Stop> {
             .map(|(_, v)| v)
     });
     if let Some(dir) = given {
+        // `--data-dir "$UNSET"` must not fill the working folder.
+        if dir.trim().is_empty() {
+            return Err(Stop::new(Exit::Config, "--data-dir is empty: name a folder"));
+        }
         return Ok(PathBuf::from(dir));
     }
     let strategy = etcetera::choose_base_strategy().map_err(|e| {
@@ -82,7 +86,9 @@ fn read_dotenv(path: &Path) -> Result<Vec<(String, String)>, Stop> {
 /// What is wrong with a `.env` file, without the line itself: it may hold a key.
 fn said(error: &dotenvy::Error) -> String {
     match error {
-        dotenvy::Error::LineParse(_, at) => format!("a line cannot be read, at its character {at}"),
+        dotenvy::Error::LineParse(_, at) => {
+            format!("a line is not NAME=value, at its character {at}")
+        }
         other => chain(other),
     }
 }

@@ -64,9 +64,10 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     if let Some((path, text)) = &sources.file {
         let table: Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax {
             path: path.clone(),
-            message: e.to_string(),
+            message: one_line(text, &e),
         })?;
         known_keys(&table, "", path)?;
+        known_values(&table, path)?;
         merged = table;
     }
     for (origin, variables) in [(".env", &sources.dotenv), ("environment", &sources.environment)] {
@@ -99,12 +100,70 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
+/// Where and why a file is no TOML, in one line: the parser's own message draws the place over several.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let why = error.message().trim().replace('\n', ", ");
+    match error.span() {
+        Some(span) => {
+            let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+            format!("{why} (line {line})")
+        }
+        None => why,
+    }
+}
+
+/// Each value of the file must be what its setting is; looked at one by one, so that the error names the setting.
+fn known_values(table: &Table, path: &Path) -> Result<(), ConfigError> {
+    for setting in SETTINGS {
+        let value = match setting.key.split_once('.') {
+            Some((section, name)) => table.get(section).and_then(|inner| inner.get(name)),
+            None => table.get(setting.key),
+        };
+        if let Some(value) = value {
+            fits(setting, value.clone()).map_err(|message| ConfigError::Value {
+                name: format!("{}: {}", path.display(), setting.key),
+                message,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a setting can hold a value, and if not, why; never shows a secret.
+fn fits(setting: &Setting, value: Value) -> Result<(), String> {
+    let only = |name: &str, value| Table::from_iter([(name.to_owned(), value)]);
+    let alone = match setting.key.split_once('.') {
+        Some((section, name)) => only(section, Value::Table(only(name, value.clone()))),
+        None => only(setting.key, value.clone()),
+    };
+    let Err(error) = Value::Table(alone).try_into::<Config>() else { return Ok(()) };
+    let wanted = match setting.kind {
+        Kind::Text | Kind::Secret => "a text in quotes",
+        // The number itself was read: it is below zero or too large for its field.
+        Kind::Integer if value.is_integer() => return Err(format!("{value} is out of range")),
+        Kind::Integer => "a whole number",
+        Kind::Number => "a number",
+        Kind::Flag => "true or false",
+        Kind::Duration if value.is_str() => return Err(error.message().trim().to_owned()),
+        Kind::Duration => "a time in quotes, such as \"30s\"",
+        Kind::List | Kind::Words => "a list of texts, such as [\"a\", \"b\"]",
+        Kind::Models => "a list such as [{ model = \"a\", base_url = \"http://localhost:1/v1\" }]",
+    };
+    Err(format!("it must be {wanted}"))
+}
+
 fn known_keys(table: &Table, prefix: &str, path: &Path) -> Result<(), ConfigError> {
     for (name, value) in table {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         let section = SETTINGS.iter().any(|s| s.key.starts_with(&format!("{key}.")));
         match value {
             Value::Table(inner) if section => known_keys(inner, &key, path)?,
+            _ if section => {
+                return Err(ConfigError::Value {
+                    name: format!("{}: {key}", path.display()),
+                    message: format!("it must be a section: write [{key}], and its settings below"),
+                });
+            }
             _ if settings::by_key(&key).is_some() => {}
             _ => {
                 return Err(ConfigError::Unknown {
@@ -157,6 +216,7 @@ fn put(merged: &mut Table, setting: &Setting, name: &str, text: &str) -> Result<
                 .collect(),
         ),
     };
+    fits(setting, value.clone()).map_err(wrong)?;
     let mut table = merged;
     let mut parts = setting.key.split('.').peekable();
     while let Some(part) = parts.next() {
@@ -318,6 +378,40 @@ mod tests {
             let sources = Sources { environment: env(&[(name, value)]), ..Sources::default() };
             assert_eq!(load(&sources).unwrap_err().to_string(), says);
         }
+    }
+
+    #[test]
+    fn a_wrong_value_in_the_file_is_named_in_one_line() {
+        for (text, says) in [
+            ("[practice]\nbpm = \"fast\"", "c.toml: practice.bpm: it must be a number"),
+            ("[practice]\ncapo = -1", "c.toml: practice.capo: -1 is out of range"),
+            ("[llm]\napi_key = 12345", "c.toml: llm.api_key: it must be a text in quotes"),
+            (
+                "[practice]\ncoach_every = \"soon\"",
+                "c.toml: practice.coach_every: `soon` is not a duration: write for example 30s, 500ms or 2m",
+            ),
+            (
+                "practice = 3",
+                "c.toml: practice: it must be a section: write [practice], and its settings below",
+            ),
+            (
+                "user = \"a\"\n[practice\n",
+                "c.toml: not a valid config file: unclosed table, expected `]` (line 2)",
+            ),
+        ] {
+            let sources = Sources { file: Some(("c.toml".into(), text.into())), ..Sources::default() };
+            assert_eq!(load(&sources).unwrap_err().to_string(), says);
+        }
+        let flag = Sources { flags: vec![("practice.capo", "300".into())], ..Sources::default() };
+        assert_eq!(load(&flag).unwrap_err().to_string(), "--capo: 300 is out of range");
+        let whole = Sources {
+            file: Some((
+                "c.toml".into(),
+                "[practice]\nbpm = 90\n[llm]\nfallbacks = [{ model = \"a\" }]".into(),
+            )),
+            ..Sources::default()
+        };
+        assert_eq!(load(&whole).unwrap().practice.bpm, 90.0);
     }
 
     #[test]
