@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::setup;
 use crate::audio::device::{self, DeviceChoice, Direction};
 use crate::audio::engine::Input;
 use crate::audio::guitarist::{Guitarist, Mistakes, Pattern, Performance};
@@ -64,7 +65,7 @@ pub fn complete(config: &mut Config, chosen: &Chosen) {
 /// Makes the input.
 ///
 /// # Errors
-/// Mistakes that the virtual guitarist does not know.
+/// Mistakes or a tuning that the virtual guitarist does not know.
 pub fn open(config: &Config, chosen: Chosen, scale: Option<&Scale>) -> Result<Input, Stop> {
     Ok(match chosen {
         Chosen::Device(choice) => Input::Device(choice),
@@ -85,6 +86,7 @@ pub fn open(config: &Config, chosen: Chosen, scale: Option<&Scale>) -> Result<In
                 sample_rate: ANALYSIS_RATE,
                 a4_hz: config.practice.a4,
                 pattern: Pattern::Mixed,
+                tuning: setup::tuning(config)?,
                 ..Performance::default()
             };
             Input::Source {

@@ -4,15 +4,18 @@ use crate::cli::exit::{Exit, Stop};
 use crate::config::Config;
 use crate::dsp::AnalyzerConfig;
 use crate::music::scale::Scale;
+use crate::music::tuning::Tuning;
 use crate::practice::settings::Settings;
 use crate::practice::types::Metric;
 
 /// How playing is judged, and the scale for the names of notes.
 ///
 /// # Errors
-/// A scale, tempo or metric that does not exist.
+/// A scale, tempo, tuning or metric that does not exist.
 pub fn judge(config: &Config) -> Result<(Settings, Option<Scale>), Stop> {
     let p = &config.practice;
+    // Judging knows notes, not strings; a tuning that does not exist is still said before the playing begins.
+    tuning(config)?;
     let scale = if p.scale.trim().is_empty() {
         None
     } else {
@@ -28,6 +31,16 @@ pub fn judge(config: &Config) -> Result<(Settings, Option<Scale>), Stop> {
     let settings = Settings::new(scale, bpm, metrics, p.sensitivity, p.strictness, p.whole_scale)
         .map_err(|e| Stop::because(Exit::Config, &e))?;
     Ok((settings, scale))
+}
+
+/// The strings of the guitar, with its capo.
+///
+/// # Errors
+/// A tuning that does not exist, with the nearest names; a capo too high on the neck.
+pub fn tuning(config: &Config) -> Result<Tuning, Stop> {
+    Tuning::parse(&config.practice.tuning)
+        .and_then(|t| t.with_capo(config.practice.capo))
+        .map_err(|e| Stop::because(Exit::Config, &e))
 }
 
 /// How the loop hears.
