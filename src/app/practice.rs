@@ -3,7 +3,7 @@
 //! Boot: lock → settings → store → telemetry → player → input → coach → display. Shutdown goes the other way: the input
 //! first (nothing new is heard), then summary and voice, then store, then traces.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -133,8 +133,11 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     };
     let said = News::Message;
     let _ = news.send(said(format!("practising {}", title(scale.as_ref(), settings.bpm))));
-    let recovered =
-        (!closed.is_empty()).then(|| format!("{} session(s) of a killed program were closed", closed.len()));
+    let recovered = match closed.len() {
+        0 => None,
+        1 => Some("the last session was cut off; what was played is in the history".to_owned()),
+        n => Some(format!("{n} sessions were cut off; what was played is in the history")),
+    };
     let demo = why_demo.map(|why| format!("{why}: the virtual guitarist plays"));
     for line in recovered.into_iter().chain(remarks).chain(demo) {
         tracing::info!("{line}");
@@ -171,8 +174,14 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
         eprintln!("fretcoach: the display failed: {e}");
     }
     if live {
-        println!("{}", plain::line(&News::Summary(Box::new(ended.summary.clone()))).trim_start());
-        println!("Kept as session {}; see `fretcoach history latest`.", id.short());
+        let summary = plain::line(&News::Summary(Box::new(ended.summary.clone())));
+        // A terminal that is gone needs no summary: it is kept.
+        let _ = writeln!(
+            std::io::stdout(),
+            "{}\nKept as session {}; see `fretcoach history latest`.",
+            summary.trim_start(),
+            id.short()
+        );
     }
     telemetry.shutdown(config.telemetry.flush_timeout).await;
     store.close().await;

@@ -497,7 +497,7 @@ impl Session {
         });
     }
 
-    fn show_scores(&self) {
+    fn show_scores(&mut self) {
         let (scores, facts) = self.p.judge.current();
         let player = self.p.player.status();
         let voice = match (&player.device, &player.reason) {
@@ -515,10 +515,10 @@ impl Session {
             if let Some(advice) = &mut s.advice {
                 advice.speaking = player.speaking;
             }
-            if let Some(trouble) = store {
-                s.message = Some(trouble);
-            }
         });
+        if let Some(trouble) = store {
+            self.say(trouble);
+        }
     }
 
     fn show_note(&self, judged: &JudgedNote) {

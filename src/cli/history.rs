@@ -34,16 +34,16 @@ pub enum Format {
 /// What of the history to show.
 #[derive(Clone, Debug, clap::Args)]
 pub struct HistoryArgs {
-    /// Session to show in full: its id, the begin of it, or `latest`; without: the list
+    /// session to show in full: its id, the start of the id, or latest; without: the list
     pub session: Option<String>,
     /// Of this player alone; `None`: of all (set by the program from the global `--user`)
     #[arg(skip)]
     pub user: Option<String>,
-    /// At most so many sessions
-    #[arg(long, default_value_t = 20)]
+    /// at most so many sessions
+    #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
-    /// text or json
-    #[arg(long, value_enum, default_value_t)]
+    /// how to print: text, or json for programs
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: Format,
 }
 
@@ -93,12 +93,20 @@ pub async fn run(store: &Store, args: &HistoryArgs) -> Result<String, StoreError
 pub async fn run_in(store: &Store, args: &HistoryArgs, zone: &TimeZone) -> Result<String, StoreError> {
     match &args.session {
         Some(name) => {
-            let session = store.session(name).await;
-            let latest_of_none = name == "latest" && matches!(session, Err(StoreError::NotFound { .. }));
-            if latest_of_none && args.format == Format::Text {
-                return Ok(list_text(&[], zone));
-            }
-            let full = FullSession::read(store, session?).await?;
+            let session = match &args.user {
+                // The newest of this player, as the list shows it, not of whoever played last.
+                Some(user) if name == "latest" => {
+                    let filter = SessionFilter { user: Some(user.clone()), limit: 1, before: None };
+                    let newest = store.sessions(&filter).await?.into_iter().next();
+                    newest.ok_or(StoreError::NotFound {
+                        what: "session",
+                        name: name.clone(),
+                        list: "history",
+                    })?
+                }
+                _ => store.session(name).await?,
+            };
+            let full = FullSession::read(store, session).await?;
             Ok(match args.format {
                 Format::Text => full_text(&full, zone),
                 Format::Json => pretty(&full_json(&full)),
@@ -108,7 +116,7 @@ pub async fn run_in(store: &Store, args: &HistoryArgs, zone: &TimeZone) -> Resul
             let filter = SessionFilter { user: args.user.clone(), limit: args.limit, before: None };
             let sessions = store.sessions(&filter).await?;
             Ok(match args.format {
-                Format::Text => list_text(&sessions, zone),
+                Format::Text => list_text(&sessions, args.user.as_deref(), zone),
                 Format::Json => {
                     pretty(&json!({ "sessions": sessions.iter().map(session_json).collect::<Vec<_>>() }))
                 }
@@ -117,38 +125,41 @@ pub async fn run_in(store: &Store, args: &HistoryArgs, zone: &TimeZone) -> Resul
     }
 }
 
-/// The list for people.
+/// The list for people, at most 100 columns wide; of one player (`user`) or of all.
 #[must_use]
-pub fn list_text(sessions: &[SessionRow], zone: &TimeZone) -> String {
+pub fn list_text(sessions: &[SessionRow], user: Option<&str>, zone: &TimeZone) -> String {
     if sessions.is_empty() {
-        return "No sessions yet. `fretcoach practice` begins one (without a guitar: `fretcoach practice --input demo`).\n"
-            .into();
+        let of = user.filter(|u| *u != DEFAULT_USER).map_or_else(String::new, |u| format!(" of {u}"));
+        return format!(
+            "No sessions{of} yet. `fretcoach practice` begins one (without a guitar: `fretcoach practice --input demo`).\n"
+        );
     }
-    let columns = [
+    let mut columns = vec![
         Column::left("session"),
-        Column::left("player"),
         Column::left("begun"),
         Column::right("length"),
         Column::left("scale"),
         Column::right("bpm"),
         Column::right("notes"),
-        Column::right("overall"),
+        Column::right("all"),
         Column::right("pitch"),
-        Column::right("in scale"),
+        Column::right("scale"),
         Column::right("timing"),
-        Column::right("noise"),
-        Column::left("end"),
+        Column::right("clean"),
     ];
+    // Whoever lists one player's sessions knows whose they are.
+    if user.is_none() {
+        columns.push(Column::left("player"));
+    }
     let rows: Vec<Vec<String>> = sessions
         .iter()
         .map(|s| {
             let scores = s.summary.as_ref().map(|s| s.scores).unwrap_or_default();
-            vec![
+            let mut row = vec![
                 s.id.short(),
-                s.user.clone(),
-                local(s.started_at, zone, "%Y-%m-%d %H:%M"),
-                length(s).map_or_else(dash, clock),
-                s.scale.clone().unwrap_or_else(dash),
+                local(s.started_at, zone, "%y-%m-%d %H:%M"),
+                length_words(s),
+                s.scale.as_deref().map_or_else(dash, brief),
                 bpm(s).map_or_else(dash, |b| format!("{b:.0}")),
                 s.note_count.to_string(),
                 score(scores.overall),
@@ -156,15 +167,43 @@ pub fn list_text(sessions: &[SessionRow], zone: &TimeZone) -> String {
                 score(scores.scale_conformity),
                 score(scores.timing_stability),
                 score(scores.noise_control),
-                end_word(s).into(),
-            ]
+            ];
+            if user.is_none() {
+                row.push(s.user.clone());
+            }
+            row
         })
         .collect();
     let mut text = table::render(&columns, &rows);
-    text.push_str(
-        "\n`fretcoach history SESSION` shows one in full, `fretcoach history latest` the newest.\n",
-    );
+    text.push('\n');
+    if sessions.iter().any(|s| s.end == Some(EndReason::Interrupted)) {
+        text.push_str("~ the program was stopped before its end; what was played until then is kept.\n");
+    }
+    text.push_str("`fretcoach history SESSION` shows one in full, `fretcoach history latest` the newest.\n");
     text
+}
+
+/// The player when nobody is named.
+const DEFAULT_USER: &str = "default";
+/// Longest name of a scale in the list, characters: the table must fit.
+const BRIEF: usize = 18;
+
+fn brief(scale: &str) -> String {
+    match scale.char_indices().nth(BRIEF) {
+        Some(_) => format!("{}…", scale.chars().take(BRIEF - 1).collect::<String>().trim_end()),
+        None => scale.to_owned(),
+    }
+}
+
+/// Length in the list: `1:02`, `~1:02` of an interrupted session, or what has become of one without an end.
+fn length_words(s: &SessionRow) -> String {
+    match (s.end, length(s)) {
+        (None, _) if s.running => "running".into(),
+        (None, _) => "open".into(),
+        (Some(EndReason::Interrupted), Some(seconds)) => format!("~{}", clock(seconds)),
+        (_, Some(seconds)) => clock(seconds),
+        (_, None) => dash(),
+    }
 }
 
 /// One session for people.
@@ -212,9 +251,9 @@ pub fn full_text(full: &FullSession, zone: &TimeZone) -> String {
             Column::right("notes"),
             Column::right("overall"),
             Column::right("pitch"),
-            Column::right("in scale"),
+            Column::right("scale"),
             Column::right("timing"),
-            Column::right("noise"),
+            Column::right("clean"),
             Column::left("weakest"),
         ];
         let rows: Vec<Vec<String>> = full
@@ -318,7 +357,7 @@ fn scores_line(s: &Scores, gap: &str) -> String {
         ("pitch", s.pitch_accuracy),
         ("scale", s.scale_conformity),
         ("timing", s.timing_stability),
-        ("noise", s.noise_control),
+        ("clean", s.noise_control),
     ]
     .map(|(name, value)| format!("{name} {}", score(value)))
     .join(gap)
@@ -432,6 +471,6 @@ fn metric_words(metric: Metric) -> &'static str {
         Metric::PitchAccuracy => "pitch",
         Metric::ScaleConformity => "scale",
         Metric::TimingStability => "timing",
-        Metric::NoiseControl => "noise",
+        Metric::NoiseControl => "clean sound",
     }
 }

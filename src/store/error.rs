@@ -83,7 +83,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Nothing with that name.
-    #[error("there is no {what} {name}; `fretcoach {list}` lists them")]
+    #[error("{}", missing(.what, .name, .list))]
     NotFound {
         /// `session`, `trace`.
         what: &'static str,
@@ -120,6 +120,14 @@ pub enum StoreError {
     },
 }
 
+fn missing(what: &str, name: &str, list: &str) -> String {
+    if name == "latest" {
+        format!("there is no {what} yet; `fretcoach practice` makes one")
+    } else {
+        format!("there is no {what} `{name}`; `fretcoach {list}` lists them")
+    }
+}
+
 // Primary result codes, https://www.sqlite.org/rescode.html
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_LOCKED: i32 = 6;
@@ -128,6 +136,8 @@ const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
 const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_NOTADB: i32 = 26;
+/// Extended: the file that WAL mode shares between processes could not grow, which only a full disk keeps it from.
+const SQLITE_IOERR_SHMSIZE: i32 = 10 | (19 << 8);
 
 impl StoreError {
     /// Short fixed word for `error.type` and exit codes.
@@ -162,12 +172,14 @@ impl StoreError {
     }
 
     pub(super) fn sqlite(path: &Path, source: sqlx::Error) -> Self {
-        let code = code(&source);
+        let extended = code(&source);
+        let code = extended.map(|code| code & 0xff);
         let path = path.to_path_buf();
         match code {
             Some(SQLITE_BUSY | SQLITE_LOCKED) => Self::Busy { path },
             Some(SQLITE_READONLY) => Self::ReadOnly { path, source: source.into() },
             Some(SQLITE_FULL) => Self::Full { path, source: source.into() },
+            _ if extended == Some(SQLITE_IOERR_SHMSIZE) => Self::Full { path, source: source.into() },
             Some(SQLITE_CORRUPT) => Self::Corrupt { path, message: source.to_string() },
             Some(SQLITE_NOTADB) => {
                 Self::Foreign { path, message: "the file is not an SQLite database".into() }
@@ -179,8 +191,8 @@ impl StoreError {
     }
 }
 
+/// Extended result code: its low byte is the primary one, the rest says more precisely where it happened.
 fn code(error: &sqlx::Error) -> Option<i32> {
     let sqlx::Error::Database(db) = error else { return None };
-    // The low byte is the primary code, the rest says more precisely where it happened.
-    db.code()?.parse::<i32>().ok().map(|extended| extended & 0xff)
+    db.code()?.parse().ok()
 }
