@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Stop};
 use super::text;
+use crate::alloc_count;
 use crate::app::setup;
 use crate::audio::SampleSource;
 use crate::audio::file::FileSource;
@@ -17,7 +18,6 @@ use crate::dsp::{ANALYSIS_RATE, Analyzer, HOP};
 use crate::practice::session::Session;
 use crate::practice::summary::summary_json;
 use crate::practice::types::{JudgedNote, Summary};
-use crate::{alloc_count, span};
 
 /// Samples read at a time.
 const BLOCK: usize = 4096;
@@ -149,7 +149,7 @@ fn ended(e: io::Error) -> Result<(), Stop> {
     if e.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(Exit::Ok as i32);
     }
-    Err(Stop::new(Exit::Failed, format!("the result could not be printed: {}", span::chain(&e))))
+    Err(super::unprinted(&e))
 }
 
 struct Printer {

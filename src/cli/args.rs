@@ -30,17 +30,65 @@ const ANALYSIS: [&str; 12] = [
     "practice.language",
 ];
 
-fn flag(setting: &'static Setting) -> Arg {
-    let arg = Arg::new(setting.key).long(setting.flag()).help(setting.doc);
-    match setting.kind {
-        Kind::Flag => {
-            arg.num_args(0..=1).default_missing_value("true").require_equals(true).value_name("BOOL")
-        }
-        Kind::Integer | Kind::Number => arg.value_name("N").allow_hyphen_values(true),
-        Kind::Duration => arg.value_name("TIME"),
-        _ => arg.value_name("TEXT"),
+/// Headings of the help, in the order in which they stand there.
+mod heading {
+    pub const PRACTICE: &str = "Practice";
+    pub const SOUND: &str = "Sound";
+    pub const COACH: &str = "Coach";
+    pub const DEMO: &str = "Virtual guitarist";
+    pub const PROGRAM: &str = "Program";
+}
+
+/// Under which heading a setting's flag stands.
+fn heading(key: &str) -> &'static str {
+    match key {
+        "practice.coach_every" | "practice.mode" | "practice.language" | "audio.volume" => heading::COACH,
+        "audio.demo_seed" | "audio.demo_mistakes" | "audio.monitor" => heading::DEMO,
+        "telemetry.trace_layout" => heading::PROGRAM,
+        _ if GLOBAL.contains(&key) => heading::PROGRAM,
+        _ => match key.split_once('.') {
+            Some(("practice", _)) => heading::PRACTICE,
+            Some(("audio", _)) => heading::SOUND,
+            _ => heading::COACH,
+        },
     }
 }
+
+/// What stands for the value in the help.
+fn value_name(setting: &Setting) -> &'static str {
+    match (setting.key, setting.kind) {
+        ("data_dir", _) => "DIR",
+        ("user", _) => "NAME",
+        ("practice.scale", _) => "SCALE",
+        ("practice.tuning", _) => "TUNING",
+        ("audio.input", _) => "INPUT",
+        ("audio.output", _) => "DEVICE",
+        ("llm.base_url", _) => "URL",
+        ("llm.model", _) => "MODEL",
+        ("practice.a4" | "audio.sample_rate", _) => "HZ",
+        (_, Kind::Flag) => "BOOL",
+        (_, Kind::Integer | Kind::Number) => "N",
+        (_, Kind::Duration) => "TIME",
+        (_, Kind::List) => "LIST",
+        _ => "TEXT",
+    }
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.key)
+        .long(setting.flag())
+        .help(setting.doc)
+        .value_name(value_name(setting))
+        .help_heading(heading(setting.key));
+    match setting.kind {
+        Kind::Flag => arg.num_args(0..=1).default_missing_value("true").require_equals(true),
+        Kind::Integer | Kind::Number => arg.allow_hyphen_values(true),
+        _ => arg,
+    }
+}
+
+/// Global flags come last in every help: clap would mix them in between the command's own.
+const LAST: usize = 1000;
 
 fn flags(keys: impl Iterator<Item = &'static str>) -> Vec<Arg> {
     keys.map(|k| flag(settings::by_key(k).expect("flags name settings of the table"))).collect()
@@ -51,6 +99,7 @@ fn format(values: &'static [&'static str]) -> Arg {
         .long("format")
         .value_parser(PossibleValuesParser::new(values))
         .default_value("text")
+        .value_name("FORMAT")
         .help("how to print")
 }
 
@@ -72,13 +121,16 @@ pub fn command() -> Command {
         .after_help(after)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .args(flags(GLOBAL.into_iter()).into_iter().map(|a| a.global(true)))
+        .args(flags(GLOBAL.into_iter()).into_iter().map(|a| a.global(true).display_order(LAST)))
         .arg(
             Arg::new("config")
                 .long("config")
                 .env("FRETCOACH_CONFIG")
+                .hide_env(true)
                 .value_name("FILE")
                 .global(true)
+                .display_order(LAST)
+                .help_heading(heading::PROGRAM)
                 .help("config file instead of config.toml in the data folder"),
         )
         .subcommand(
@@ -89,24 +141,27 @@ pub fn command() -> Command {
                     Arg::new("no-speech")
                         .long("no-speech")
                         .action(ArgAction::SetTrue)
+                        .help_heading(heading::COACH)
                         .help("advice as text only"),
                 )
                 .arg(
                     Arg::new("no-hub")
                         .long("no-hub")
                         .action(ArgAction::SetTrue)
+                        .help_heading(heading::PROGRAM)
                         .help("no web pages (this version has none)"),
                 )
                 .arg(
                     Arg::new("plain")
                         .long("plain")
                         .action(ArgAction::SetTrue)
+                        .help_heading(heading::PROGRAM)
                         .help("plain lines instead of the live display"),
                 ),
         )
         .subcommand(
             Command::new("analyze")
-                .about("Analyse a recording (WAV or FLAC) as the live path would")
+                .about("Score a recording (WAV or FLAC) as if it were played now")
                 .arg(Arg::new("file").value_name("FILE").required(true).help("the recording"))
                 .args(flags(ANALYSIS.into_iter()))
                 .arg(format(&["text", "json", "jsonl"])),
@@ -117,12 +172,14 @@ pub fn command() -> Command {
                 .args(flags(["audio.host"].into_iter()))
                 .arg(format(&["text", "json"])),
         )
-        .subcommand(HistoryArgs::augment_args(
-            Command::new("history").about("List past sessions, or show one"),
-        ))
-        .subcommand(TracesArgs::augment_args(
-            Command::new("traces").about("List the traces in the store, or show one as a tree"),
-        ))
+        // The words of `about` come after the arguments, whose own documentation would replace them.
+        .subcommand(
+            HistoryArgs::augment_args(Command::new("history")).about("List past sessions, or show one"),
+        )
+        .subcommand(
+            TracesArgs::augment_args(Command::new("traces"))
+                .about("List the traces in the store, or show one as a tree"),
+        )
         .subcommand(
             Command::new("doctor")
                 .about("Test each part and say what to do about what fails")

@@ -28,9 +28,9 @@ pub fn run(config: &Config, as_json: bool) -> Result<Exit, Stop> {
                     "default_rate": d.default_rate, "channels": d.channels, "formats": d.formats})
             })
             .collect();
-        println!("{:#}", json!({"devices": rows}));
+        super::print(&format!("{:#}\n", json!({"devices": rows})))?;
     } else {
-        print!("{}", text(&devices));
+        super::print(&text(&devices))?;
     }
     Ok(Exit::Ok)
 }

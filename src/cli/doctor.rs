@@ -30,6 +30,14 @@ const SILENT_DB: f32 = -60.0;
 /// What the voice says.
 const TEST_SENTENCE: &str = "Fret coach is ready.";
 
+/// Parts without which there is no session.
+const NEEDED: [&str; 2] = ["store", "input"];
+
+/// Prints a line of the report. A reader that has gone does not end the examination: its exit code still counts.
+fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Good,
@@ -58,7 +66,7 @@ impl Report {
                 State::Off => "--  ",
                 State::Bad => "FAIL",
             };
-            println!("{mark} {:<18} {}", check.part, check.said);
+            line(&format!("{mark} {:<18} {}", check.part, check.said));
         }
         self.checks.push(check);
     }
@@ -92,11 +100,13 @@ pub async fn run(config: Config, silent: bool, as_json: bool) -> Result<Exit, St
                 json!({"part": c.part, "state": state, "message": c.said})
             })
             .collect();
-        println!("{:#}", json!({"healthy": bad == 0, "checks": rows}));
+        super::print(&format!("{:#}\n", json!({"healthy": bad == 0, "checks": rows})))?;
     } else if bad == 0 {
-        println!("\nAll that is configured works.");
+        line("\nAll that is configured works; `--` marks what could be added.");
     } else {
-        println!("\n{bad} of {} checks failed; practising works without what failed.", report.checks.len());
+        let needed = report.checks.iter().any(|c| c.state == State::Bad && NEEDED.contains(&c.part.as_str()));
+        let then = if needed { "practising needs it" } else { "practising works without" };
+        line(&format!("\n{bad} of {} checks failed; {then}.", report.checks.len()));
     }
     Ok(if bad == 0 { Exit::Ok } else { Exit::Unhealthy })
 }
@@ -112,7 +122,7 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Store> {
             report.add(
                 "store",
                 State::Good,
-                format!("{} sessions, {} traces, {size:.1} MB", h.sessions, h.traces),
+                format!("sessions {}, traces {}, {size:.1} MB", h.sessions, h.traces),
             );
             Some(store)
         }
@@ -131,9 +141,16 @@ async fn check_input(config: &Config, report: &mut Report) {
     match device::list(&config.audio.host) {
         Ok(devices) => {
             let count = |d| devices.iter().filter(|i| i.direction == d).count();
+            let number = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             let (inputs, outputs) = (count(Direction::Input), count(Direction::Output));
-            let host = devices.first().map_or("none", |d| d.host.as_str());
-            report.add("sound system", State::Good, format!("{host}: {inputs} inputs, {outputs} outputs"));
+            match devices.first() {
+                Some(d) => report.add(
+                    "sound system",
+                    State::Good,
+                    format!("{}: {}, {}", d.host, number(inputs, "input"), number(outputs, "output")),
+                ),
+                None => report.add("sound system", State::Off, "no sound card was found"),
+            }
         }
         Err(e) => report.add("sound system", State::Off, chain(&e)),
     }

@@ -101,7 +101,23 @@ where
         let exit = if matches!(e, StoreError::NotFound { .. }) { Exit::NotFound } else { Exit::Data };
         Stop::because(exit, &e)
     })?;
-    // A reader that has seen enough (`| head`) is no error.
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    print(&format!("{}\n", text.trim_end()))?;
     Ok(Exit::Ok)
+}
+
+/// Prints a result. A reader that has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// Any other failure, such as a full disk behind `>`: the result is lost, and the exit code must say so.
+fn print(text: &str) -> Result<(), Stop> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(unprinted(&e)),
+        _ => Ok(()),
+    }
+}
+
+/// Why a result did not reach its reader.
+fn unprinted(error: &std::io::Error) -> Stop {
+    Stop::new(Exit::Failed, format!("the result could not be printed: {error}"))
 }

@@ -85,7 +85,9 @@ pub fn ground(metric: Metric, f: &Facts) -> String {
 #[must_use]
 pub fn summary(s: &Summary) -> String {
     if s.facts.note_count == 0 {
-        return "No notes were heard, so there is nothing to score.\n".into();
+        return "No notes were heard, so there is nothing to score. Is the guitar plugged in and turned up?\n\
+                `fretcoach doctor` shows the level of the input.\n"
+            .into();
     }
     let mut text = format!("{} notes in {}", s.facts.note_count, clock(s.duration));
     if s.facts.gated_count > 0 {

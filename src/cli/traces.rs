@@ -26,16 +26,16 @@ use crate::telemetry::record::{self, Attributes, Detail};
 /// Which traces to show.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TracesArgs {
-    /// Trace to show as a tree (its id, the begin of it, or `latest`); `list` (or nothing): the list; `retry`: have refused ones sent once more
+    /// trace to show as a tree: its id, the start of the id, or latest; list or nothing: the list; retry: send refused ones once more
     pub trace: Option<String>,
-    /// Of this session alone (its id, the begin of it, or `latest`)
+    /// of this session alone: its id, the start of the id, or latest
     #[arg(long)]
     pub session: Option<String>,
-    /// At most so many traces
-    #[arg(long, default_value_t = 20)]
+    /// at most so many traces
+    #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
-    /// text or json
-    #[arg(long, value_enum, default_value_t)]
+    /// how to print: text, or json for programs
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: Format,
 }
 
@@ -112,7 +112,7 @@ pub fn list_text(traces: &[Delivered], zone: &TimeZone) -> String {
         Column::right("took"),
         Column::right("spans"),
         Column::right("failed"),
-        Column::left("thread"),
+        Column::left("session"),
         Column::left("delivery"),
     ];
     let rows: Vec<Vec<String>> = traces
@@ -125,8 +125,8 @@ pub fn list_text(traces: &[Delivered], zone: &TimeZone) -> String {
                 took(t.started_at, t.ended_at),
                 t.spans.to_string(),
                 t.errors.to_string(),
-                t.thread.clone().unwrap_or_else(|| "–".into()),
-                delivery_words(delivery),
+                t.thread.as_ref().map_or_else(|| "–".into(), |id| id.chars().take(SHORT_SESSION).collect()),
+                if delivery.is_empty() { "kept here".into() } else { delivery_words(delivery) },
             ]
         })
         .collect();
@@ -136,7 +136,9 @@ pub fn list_text(traces: &[Delivered], zone: &TimeZone) -> String {
 }
 
 /// Characters of a trace id in the list: random ones, so few collide.
-const SHORT_TRACE: usize = 12;
+const SHORT_TRACE: usize = 8;
+/// Characters of a thread id in the list: as many as `fretcoach history` shows of the session that it begins with.
+const SHORT_SESSION: usize = 13;
 
 /// Longest text of an attribute in the tree, characters: a line should stay one.
 const SHOWN: usize = 160;
