@@ -108,7 +108,11 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
             scale: scale.as_ref().map(Scale::name),
             bpm: settings.bpm,
             started_at: Timestamp::now(),
-            input: config.audio.input.clone(),
+            input: match &chosen {
+                Chosen::Demo(_) => "demo".into(),
+                Chosen::Device(device) if device.name.is_empty() => "default device".into(),
+                Chosen::Device(_) | Chosen::File(_) => config.audio.input.clone(),
+            },
             config_json: serde_json::to_string(&config).unwrap_or_default(),
             trace_id: Some(root.ids().trace_id().to_string()),
         },

@@ -26,6 +26,7 @@ pub struct FileSource {
     ready: Vec<f32>,
     given: usize,
     done: bool,
+    /// Without the path: an error names it already.
     warning: Option<String>,
 }
 
@@ -160,10 +161,7 @@ impl FileSource {
         let rate = f64::from(self.sample_rate);
         let claimed = self.frames.map_or(String::new(), |f| format!(" of {:.1} s", f as f64 / rate));
         let seconds = self.read as f64 / rate;
-        self.warning = Some(format!(
-            "{} is cut short ({message}): {seconds:.1} s{claimed} could be read",
-            self.path.display()
-        ));
+        self.warning = Some(format!("it is cut short ({message}): {seconds:.1} s{claimed} could be read"));
     }
 }
 
@@ -186,7 +184,7 @@ impl SampleSource for FileSource {
     }
 
     fn warning(&mut self) -> Option<String> {
-        self.warning.take()
+        self.warning.take().map(|said| format!("{}: {said}", self.path.display()))
     }
 }
 
