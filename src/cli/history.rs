@@ -186,19 +186,21 @@ pub fn list_text(sessions: &[SessionRow], user: Option<&str>, zone: &TimeZone) -
 /// The player when nobody is named.
 const DEFAULT_USER: &str = "default";
 /// Longest name of a scale in the list, characters: the table must fit.
-const BRIEF: usize = 18;
+const BRIEF: usize = 15;
 
+/// A scale as players write it when they are short of room.
 fn brief(scale: &str) -> String {
-    match scale.char_indices().nth(BRIEF) {
-        Some(_) => format!("{}…", scale.chars().take(BRIEF - 1).collect::<String>().trim_end()),
-        None => scale.to_owned(),
+    let short = scale.replace("pentatonic", "pent.").replace("harmonic", "harm.").replace("melodic", "mel.");
+    match short.char_indices().nth(BRIEF) {
+        Some(_) => format!("{}…", short.chars().take(BRIEF - 1).collect::<String>().trim_end()),
+        None => short,
     }
 }
 
 /// Length in the list: `1:02`, `~1:02` of an interrupted session, or what has become of one without an end.
 fn length_words(s: &SessionRow) -> String {
     match (s.end, length(s)) {
-        (None, _) if s.running => "running".into(),
+        (None, _) if s.running => "live".into(),
         (None, _) => "open".into(),
         (Some(EndReason::Interrupted), Some(seconds)) => format!("~{}", clock(seconds)),
         (_, Some(seconds)) => clock(seconds),
@@ -229,7 +231,9 @@ pub fn full_text(full: &FullSession, zone: &TimeZone) -> String {
     if let Some(trace) = &s.trace_id {
         line("Trace", &format!("{trace} (`fretcoach traces {trace}`)"));
     }
-    if let Some(summary) = &s.summary {
+    if s.summary.as_ref().is_some_and(|summary| summary.facts.note_count == 0) {
+        out.push_str("\nNo notes were heard, so there is nothing to score.\n");
+    } else if let Some(summary) = &s.summary {
         let _ = writeln!(out, "\nScores\n  {}", scores_line(&summary.scores, "  "));
         if let Some(metric) = summary.strongest {
             let _ = writeln!(out, "  strongest: {}", metric_words(metric));
