@@ -25,10 +25,8 @@ mod residual;
 mod tracker;
 
 #[cfg(test)]
-#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 mod promises;
 #[cfg(test)]
-#[allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 mod testsig;
 
 pub use analyzer::{Analyzer, AnalyzerConfig};

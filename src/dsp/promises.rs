@@ -1,4 +1,5 @@
 //! What the hearing core promises, on signals whose truth is exactly known.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 use proptest::prelude::*;
 
 use super::event::{DspEvent, FrameReport, NoteEvent};

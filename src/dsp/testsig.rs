@@ -1,4 +1,5 @@
 //! Test signals with exactly known truth: additive stiff strings, pick bursts, noise. Seeded.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 use std::f64::consts::TAU;
 
 use super::ANALYSIS_RATE;
