@@ -43,7 +43,10 @@ use log::LogWriter;
 use record::Scrub;
 
 /// What the log prints unless `FRETCOACH_LOG` or `RUST_LOG` says otherwise.
-const LOG_DEFAULT: &str = "warn,fretcoach=info";
+///
+/// `async_openai` is off: it warns of each rate limit in words of its own, without saying which model, and the coach
+/// says the same better.
+const LOG_DEFAULT: &str = "warn,fretcoach=info,async_openai=off";
 
 /// The session's root bears a hundred attributes and an event per window: the SDK's 128 of each would not do.
 const LIMITS: SpanLimits = SpanLimits {
