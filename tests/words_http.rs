@@ -149,7 +149,7 @@ impl Session {
 
     async fn advice(&mut self) -> AdviceRecord {
         match self.until(|e| matches!(e, CoachEvent::Advice(_))).await {
-            CoachEvent::Advice(record) => record,
+            CoachEvent::Advice(record) => *record,
             _ => unreachable!(),
         }
     }

@@ -44,6 +44,14 @@ impl Speaker for PlayerSpeaker {
     fn set_muted(&self, muted: bool) {
         self.0.set_muted(muted);
     }
+
+    fn trouble(&self) -> Option<String> {
+        let status = self.0.status();
+        match status.device {
+            Some(_) => None,
+            None => Some(status.reason.unwrap_or_else(|| "there is no output device".into())),
+        }
+    }
 }
 
 struct PlayerMouth {

@@ -132,6 +132,10 @@ pub struct Session {
     previous: Option<Scores>,
     /// Advice whose voice has not ended yet.
     unspoken: HashMap<u64, AdviceRow>,
+    /// What became of the voice of advice that is still being written: it may fail before the text is complete.
+    early: HashMap<u64, bool>,
+    /// Latest advice whose text is complete.
+    advised: u64,
     /// Span of the device fault that lasts.
     last_fault: Option<Span>,
     /// Fault of the device, until the gap it made has come.
@@ -166,6 +170,8 @@ impl Session {
             sounding: false,
             previous: None,
             unspoken: HashMap::new(),
+            early: HashMap::new(),
+            advised: 0,
             last_fault: None,
             lost: None,
             last_said: String::new(),
@@ -409,14 +415,15 @@ impl Session {
                     advice.text.push_str(&text);
                 }
             }),
-            CoachEvent::Advice(record) => self.advice(record),
+            CoachEvent::Advice(record) => self.advice(*record),
             CoachEvent::Spoken { id, interrupted, .. } => {
                 self.spoken(id, !interrupted);
             }
-            CoachEvent::SpeechFailed { id, reason } => {
+            CoachEvent::SpeechFailed { id, reason, again } => {
                 self.spoken(id, false);
-                tracing::warn!("the advice was not spoken: {reason}");
-                self.say(format!("not spoken: {reason}"));
+                if !again {
+                    self.say(format!("not spoken: {reason}"));
+                }
             }
             CoachEvent::Skipped { reason } => self.say(reason),
         }
@@ -445,13 +452,17 @@ impl Session {
             window_index: record.window_index,
             text: record.text,
             source: record.source,
-            prompt_version: None,
-            spoken: None,
+            // The kind of advice tells the name.
+            prompt_version: record.prompt.map(|(_, version)| version),
+            spoken: self.early.remove(&record.id),
             trace_id: record.trace_id,
             span_id: record.span_id,
         };
         self.p.writer.advice(row.clone());
-        self.unspoken.insert(record.id, row);
+        self.advised = self.advised.max(record.id);
+        if row.spoken.is_none() {
+            self.unspoken.insert(record.id, row);
+        }
         self.asked = false;
         if let Some(note) = record.note {
             self.say(note);
@@ -462,6 +473,8 @@ impl Session {
         if let Some(mut row) = self.unspoken.remove(&id) {
             row.spoken = Some(heard);
             self.p.writer.advice(row);
+        } else if id > self.advised {
+            self.early.insert(id, heard);
         }
     }
 
@@ -583,6 +596,11 @@ impl Session {
             while let Ok(event) = self.p.coach_events.try_recv() {
                 self.coach(event);
             }
+        }
+        // Muted, replaced before its turn, or without any engine: it will not be heard any more.
+        for (_, mut row) in self.unspoken.drain() {
+            row.spoken = Some(false);
+            self.p.writer.advice(row);
         }
         self.news(News::Summary(Box::new(summary.clone())));
         self.p.root.output_json(&crate::practice::summary_json(&summary));

@@ -38,8 +38,12 @@ pub(super) async fn write(shared: &Shared, job: Job, out: UnboundedSender<Senten
         first: None,
     };
     let mut note = None;
+    let mut prompt = None;
     let answer = match ask(shared, &root, &job, &mut release).await {
-        Ok(answer) => answer,
+        Ok(answered) => answered.map(|(answer, of)| {
+            prompt = Some(of);
+            answer
+        }),
         Err(why) => {
             root.put(attr::FALLBACK_REASON, why.0);
             note = Some(format!("{}; the offline coach spoke", why.1));
@@ -76,13 +80,14 @@ pub(super) async fn write(shared: &Shared, job: Job, out: UnboundedSender<Senten
     shared.remember(&text);
     let ids = root.ids();
     let valid = ids.is_valid();
-    shared.tell(CoachEvent::Advice(AdviceRecord {
+    let record = AdviceRecord {
         id: job.id,
         kind: job.kind(),
         window_index: job.window_index(),
         at: jiff::Timestamp::now(),
         text,
         source,
+        prompt,
         weakest: job.weakest(),
         trace_id: valid.then(|| ids.trace_id().to_string()),
         span_id: valid.then(|| ids.span_id().to_string()),
@@ -92,7 +97,8 @@ pub(super) async fn write(shared: &Shared, job: Job, out: UnboundedSender<Senten
         usage: answer.as_ref().and_then(|a| a.usage),
         cost_usd: answer.as_ref().and_then(|a| a.cost),
         note,
-    }));
+    };
+    shared.tell(CoachEvent::Advice(Box::new(record)));
 }
 
 pub(super) fn ms(from: Instant, to: Instant) -> f64 {
@@ -217,13 +223,14 @@ fn snapshot(shared: &Shared, root: &Span, job: &Job) {
     s.output_json(&json!(job.scores()));
 }
 
-/// Asks the models; `None` when there are none. The error is a fixed word and what happened.
+/// Asks the models; `None` when there are none. With the answer, name and version of its prompt. The error is a
+/// fixed word and what happened.
 async fn ask(
     shared: &Shared,
     root: &Span,
     job: &Job,
     release: &mut Release<'_>,
-) -> Result<Option<Answer>, (&'static str, String)> {
+) -> Result<Option<(Answer, (String, String))>, (&'static str, String)> {
     let Some(chain) = &shared.chain else { return Ok(None) };
     let rendered = render(shared, root, job).map_err(|e| ("prompt", e.to_string()))?;
     release.gate = Gate::new(rendered.max_words);
@@ -240,7 +247,7 @@ async fn ask(
     if release.gate.is_empty() {
         return Err(("unusable_text", format!("{} wrote nothing that could be said", answer.model)));
     }
-    Ok(Some(answer))
+    Ok(Some((answer, (rendered.prompt.name, rendered.prompt.version))))
 }
 
 fn render(shared: &Shared, root: &Span, job: &Job) -> Result<Rendered, PromptError> {

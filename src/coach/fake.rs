@@ -35,6 +35,8 @@ pub struct FakeSpeaker {
     muted: Arc<Mutex<bool>>,
     /// False: utterances do not come to an end until they are stopped or this becomes true.
     running: Arc<watch::Sender<bool>>,
+    /// Why there is no device.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Default for FakeSpeaker {
@@ -44,6 +46,7 @@ impl Default for FakeSpeaker {
             current: Arc::new(watch::Sender::new(0)),
             muted: Arc::default(),
             running: Arc::new(watch::Sender::new(true)),
+            trouble: Arc::default(),
         }
     }
 }
@@ -66,6 +69,11 @@ impl FakeSpeaker {
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {
         lock(&self.heard).clone()
+    }
+
+    /// Takes the device away, saying why, or (`None`) gives it back.
+    pub fn set_trouble(&self, why: Option<&str>) {
+        *lock(&self.trouble) = why.map(str::to_owned);
     }
 
     /// True while muted.
@@ -96,6 +104,10 @@ impl Speaker for FakeSpeaker {
 
     fn set_muted(&self, muted: bool) {
         *lock(&self.muted) = muted;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
     }
 }
 

@@ -13,6 +13,7 @@ mod advise;
 mod cause;
 mod fake;
 pub mod offline;
+mod rest;
 mod speak;
 pub mod words;
 
@@ -35,6 +36,7 @@ use crate::span::Thread;
 use crate::speech::{self, Voice};
 pub use fake::{FakeSpeaker, Heard};
 use offline::Offline;
+use rest::Rests;
 use speak::Floor;
 
 /// Pieces of advice that a prompt repeats, so that the model says something new.
@@ -48,6 +50,9 @@ pub trait Speaker: Send + Sync {
     fn stop(&self);
     /// While muted, nothing is heard.
     fn set_muted(&self, muted: bool);
+    /// Why nothing can be heard at present (there is no output device); `None` when it can. Cheap: asked before
+    /// any speech is made.
+    fn trouble(&self) -> Option<String>;
 }
 
 /// One utterance in the player.
@@ -157,9 +162,15 @@ impl Parts {
             let speech = config::Speech { espeak_voice: String::new(), ..config.speech.clone() };
             speech::engines(&speech, &config.llm, "en")
         };
-        lines.extend(
-            speech::why_no_voice(&config.speech, &config.llm, language).map(|w| format!("no voice: {w}")),
-        );
+        // Nobody would hear it: no engine is asked, and that is no failure.
+        let silent = config.audio.output.trim().eq_ignore_ascii_case("none");
+        let (voices, english_voices) = if silent { Default::default() } else { (voices, english_voices) };
+        let why = if silent {
+            Some("sound output is switched off".to_owned())
+        } else {
+            speech::why_no_voice(&config.speech, &config.llm, language)
+        };
+        lines.extend(why.map(|w| format!("no voice: {w}")));
         let parts = Self {
             context,
             chain,
@@ -213,6 +224,8 @@ pub struct AdviceRecord {
     pub text: String,
     /// Name of the model, or `offline`.
     pub source: String,
+    /// Name and version of the prompt that the model answered; `None` for the offline coach.
+    pub prompt: Option<(String, String)>,
     /// Weakest metric of the window.
     pub weakest: Option<Metric>,
     /// Trace in which it was made, in hexadecimal; `None` without a collector.
@@ -249,7 +262,7 @@ pub enum CoachEvent {
         text: String,
     },
     /// The whole text is there.
-    Advice(AdviceRecord),
+    Advice(Box<AdviceRecord>),
     /// It was spoken, to its end or until interrupted.
     Spoken {
         /// Its id.
@@ -271,6 +284,8 @@ pub enum CoachEvent {
         id: u64,
         /// What happened and what to do.
         reason: String,
+        /// The advice before it failed by the same fault, and the player has been told.
+        again: bool,
     },
     /// No advice on this window.
     Skipped {
@@ -356,6 +371,9 @@ struct Shared {
     wait_for_pause: Duration,
     in_pause: watch::Receiver<bool>,
     floor: Floor,
+    /// Engines that failed lately, by their place in `voices` and `english_voices`: both come from the same
+    /// settings in the same order.
+    rests: Rests,
     events: mpsc::UnboundedSender<CoachEvent>,
     offline: Mutex<Offline>,
     /// What was said last, oldest first.
@@ -412,6 +430,7 @@ pub fn channel(parts: Parts) -> (CoachHandle, CoachActor) {
         wait_for_pause: parts.wait_for_pause,
         in_pause: parts.in_pause,
         floor: Floor::new(parts.speaker),
+        rests: Rests::default(),
         events: parts.events,
         said: Mutex::default(),
     };

@@ -51,6 +51,8 @@ pub(super) struct Utterance {
 pub(super) struct Floor {
     speaker: Arc<dyn Speaker>,
     muted: AtomicBool,
+    /// The latest utterance failed for want of a device, and the player has been told.
+    told: AtomicBool,
     holder: Mutex<Option<Holder>>,
 }
 
@@ -62,7 +64,12 @@ struct Holder {
 
 impl Floor {
     pub(super) fn new(speaker: Arc<dyn Speaker>) -> Self {
-        Self { speaker, muted: AtomicBool::new(false), holder: Mutex::new(None) }
+        Self {
+            speaker,
+            muted: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            holder: Mutex::new(None),
+        }
     }
 
     /// Stops what is spoken or about to be.
@@ -156,6 +163,12 @@ pub(super) async fn speak(shared: &Shared, mut utterance: Utterance) {
     if first.advice.is_valid() {
         root.link_to(&first.advice);
     }
+    if let Some(why) = shared.floor.speaker.trouble() {
+        unheard_of(shared, &root, id, first, &mut utterance.text, why).await;
+        shared.floor.release(id);
+        return;
+    }
+    shared.floor.told.store(false, Relaxed);
     let ready = first.first;
     let (sound, pieces) = mpsc::unbounded_channel();
     let mut made = Made::default();
@@ -173,11 +186,41 @@ pub(super) async fn speak(shared: &Shared, mut utterance: Utterance) {
     report(shared, &root, id, utterance.asked, &made, heard.as_ref());
 }
 
+/// There is no output device: no engine is asked, and nothing waits for a pause. The first time is a failure, of
+/// which the player is told; after that it is known.
+async fn unheard_of(
+    shared: &Shared,
+    root: &Span,
+    id: u64,
+    first: Sentence,
+    rest: &mut UnboundedReceiver<Sentence>,
+    why: String,
+) {
+    let mut text = first.text;
+    while let Some(sentence) = rest.recv().await {
+        text.push(' ');
+        text.push_str(&sentence.text);
+    }
+    root.input_text(&text);
+    root.output_json(&json!({ "skipped": why }));
+    root.put(attr::TTS_SECONDS, 0.0);
+    let error = PlaybackError(why);
+    let again = shared.floor.told.swap(true, Relaxed);
+    if again {
+        root.event("skipped", vec![]);
+    } else {
+        root.fail("playback", &error);
+        tracing::warn!("advice {id}: {error}");
+    }
+    shared.tell(CoachEvent::SpeechFailed { id, reason: error.to_string(), again });
+}
+
 fn report(shared: &Shared, root: &Span, id: u64, asked: Instant, made: &Made, heard: Option<&Heard>) {
     root.input_text(&made.text);
     let playback = heard.map(|h| &h.playback);
     let seconds = playback.map_or(0.0, |p| p.heard_seconds);
-    let interrupted = playback.is_none_or(|p| p.interrupted);
+    let broken = made.error.is_some() || playback.is_some_and(|p| p.error.is_some());
+    let interrupted = broken || playback.is_none_or(|p| p.interrupted);
     root.output_json(&json!({
         "engine": made.engine, "voice": made.voice, "seconds": round(made.seconds), "heard_seconds": round(seconds),
         "bytes": made.bytes, "sentences": made.sentences, "interrupted": interrupted,
@@ -209,11 +252,12 @@ fn report(shared: &Shared, root: &Span, id: u64, asked: Instant, made: &Made, he
         root.fail(error.kind(), error);
         let reason = crate::span::chain(error);
         tracing::warn!("advice {id} was not spoken: {reason}");
-        shared.tell(CoachEvent::SpeechFailed { id, reason });
+        shared.tell(CoachEvent::SpeechFailed { id, reason, again: false });
     } else if let Some(error) = device {
+        shared.floor.told.store(true, Relaxed);
         root.fail("playback", &error);
         tracing::warn!("advice {id}: {error}");
-        shared.tell(CoachEvent::SpeechFailed { id, reason: error.to_string() });
+        shared.tell(CoachEvent::SpeechFailed { id, reason: error.to_string(), again: false });
     }
 }
 
@@ -236,7 +280,8 @@ async fn synthesise(
     sound: &UnboundedSender<Piece>,
     made: &mut Made,
 ) {
-    let mut engine = 0;
+    let order = shared.rests.order(voices.len(), Instant::now());
+    let mut turn = 0;
     let mut attempt = 0;
     let mut next = Some(first);
     while let Some(sentence) = next {
@@ -248,6 +293,7 @@ async fn synthesise(
         made.sentences += 1;
         let mut before: Option<&'static str> = None;
         loop {
+            let engine = order[turn];
             let voice = voices[engine].as_ref();
             attempt += 1;
             let s = open(shared, root, voice, &rest, attempt);
@@ -255,15 +301,19 @@ async fn synthesise(
                 s.put(attr::FALLBACK_REASON, kind);
             }
             let (seconds, result) = request(voice, &rest, &s, sound, made).await;
-            let Err(error) = result else { break };
+            let Err(error) = result else {
+                shared.rests.worked(engine);
+                break;
+            };
             s.fail(error.kind(), &error);
+            shared.rests.failed(engine, Instant::now());
             before = Some(error.kind());
-            engine += 1;
-            if engine == voices.len() {
+            turn += 1;
+            let Some(next) = order.get(turn) else {
                 made.error = Some(error);
                 return;
-            }
-            tracing::warn!("{error}; {} speaks on", voices[engine].engine());
+            };
+            tracing::warn!("{error}; {} speaks on", voices[*next].engine());
             rest = unheard(&rest, seconds).to_owned();
             if rest.is_empty() {
                 break;

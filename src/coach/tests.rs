@@ -66,7 +66,7 @@ impl Stage {
     async fn record(&mut self) -> AdviceRecord {
         loop {
             if let CoachEvent::Advice(record) = self.next().await {
-                return record;
+                return *record;
             }
         }
     }
@@ -138,7 +138,7 @@ async fn without_a_model_the_rules_speak_sentence_by_sentence() {
     let record = loop {
         match stage.next().await {
             CoachEvent::AdviceDelta { id: 1, text } => deltas.push(text),
-            CoachEvent::Advice(record) => break record,
+            CoachEvent::Advice(record) => break *record,
             CoachEvent::Spoken { .. } => {}
             other => panic!("{other:?}"),
         }
@@ -338,10 +338,59 @@ async fn when_all_engines_fail_the_text_is_kept() {
     assert_eq!(stage.record().await.text, "Well done.");
     let failed = stage.next().await;
     assert!(
-        matches!(&failed, CoachEvent::SpeechFailed { id: 1, reason } if reason.contains("told to fail")),
+        matches!(&failed, CoachEvent::SpeechFailed { id: 1, reason, .. } if reason.contains("told to fail")),
         "{failed:?}"
     );
     assert!(stage.speaker.heard().is_empty());
+}
+
+#[tokio::test]
+async fn an_engine_that_failed_is_not_waited_for_again() {
+    let hangs = Arc::new(FakeVoice::new([Act::Fail]));
+    let second = Arc::new(FakeVoice::new([]));
+    let mut stage = Cast {
+        models: vec![says(&["One.", "Two."])],
+        voices: vec![hangs.clone(), second.clone()],
+        ..Cast::default()
+    }
+    .begin();
+    for index in 0..2 {
+        stage.coach.window(snapshot(index));
+        assert!(matches!(stage.until(is_spoken).await, CoachEvent::Spoken { interrupted: false, .. }));
+    }
+    assert_eq!(hangs.said(), ["One."]);
+    assert_eq!(second.said(), ["One.", "Two."]);
+}
+
+#[tokio::test]
+async fn without_an_output_device_no_speech_is_made_and_the_player_is_told_once() {
+    let voice = Arc::new(FakeVoice::new([]));
+    // Playing, and nobody waits for a pause: there is nothing to be heard in it.
+    let mut stage = Cast {
+        models: vec![says(&["One. Two.", "Three.", "Four.", "Five."])],
+        voices: vec![voice.clone()],
+        playing: true,
+        ..Cast::default()
+    }
+    .begin();
+    stage.speaker.set_trouble(Some("it was unplugged"));
+    for index in 0..2 {
+        stage.coach.window(snapshot(index));
+        let failed = stage.until(|e| matches!(e, CoachEvent::SpeechFailed { .. })).await;
+        let CoachEvent::SpeechFailed { reason, again, .. } = &failed else { unreachable!() };
+        assert!(reason.contains("it was unplugged"), "{reason}");
+        assert_eq!(*again, index == 1);
+    }
+    assert_eq!(voice.said(), [""; 0]);
+    stage.speaker.set_trouble(None);
+    stage.pause.send_replace(true);
+    stage.coach.window(snapshot(2));
+    stage.until(is_spoken).await;
+    assert_eq!(voice.said(), ["Four."]);
+    stage.speaker.set_trouble(Some("it was unplugged again"));
+    stage.coach.window(snapshot(3));
+    let failed = stage.until(|e| matches!(e, CoachEvent::SpeechFailed { .. })).await;
+    assert!(matches!(failed, CoachEvent::SpeechFailed { again: false, .. }), "it is news again");
 }
 
 #[tokio::test]
