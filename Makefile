@@ -20,7 +20,7 @@ test: ## Check format, lints and docs, and run all tests
 	@scripts/test $(ARGS)
 
 bench: ## Run the benches
-	@scripts/install-deps build
+	@scripts/install-deps build run test
 	@cargo bench --locked --benches $(ARGS)
 
 rig-demo: ## Practise on a sound card in memory into which a phrase is played
