@@ -1,6 +1,6 @@
 //! Sound in and out.
 //!
-//! The way of one sample in: a sound card ([`device`], [`supervisor`]), a recording ([`file`]) or any other
+//! The way of one sample in: a sound card ([`device`], [`supervisor`]), a recording ([`mod@file`]) or any other
 //! [`SampleSource`] → the copy-only callback ([`capture`]) → an SPSC ring → the real-time loop ([`engine`]), which
 //! resamples ([`resample`]) and hands hops to a [`engine::Hear`]. What the loop says leaves by an SPSC ring (every
 //! value) and by a latest-value cell ([`live`]).

@@ -1,7 +1,7 @@
 //! The coach: a window of playing becomes one short piece of advice, written by a model or by rules, and spoken.
 //!
-//! [`channel`] gives a handle and an actor. The actor lets at most one text be written at a time ([`advise`]), and
-//! starts for each an utterance ([`speak`]) that takes the text sentence by sentence while it is still being
+//! [`channel`] gives a handle and an actor. The actor lets at most one text be written at a time (`advise`), and
+//! starts for each an utterance (`speak`) that takes the text sentence by sentence while it is still being
 //! written. A newer window replaces one that still waits; a new utterance cancels the one before it.
 //!
 //! ```text

@@ -2,7 +2,7 @@
 //!
 //! With a tempo the grid is given but for its constant latency (the way of the sound through the computer, and
 //! the player's habit), which is taken out; without one it is inferred. Long playing is judged in runs: parted by
-//! pauses, after which nobody without a click comes in on the old grid, and at most [`RUN_SECONDS`] long.
+//! pauses, after which nobody without a click comes in on the old grid, and at most `RUN_SECONDS` long.
 
 use crate::music::grid::{Subdivision, Tempo};
 
