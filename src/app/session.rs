@@ -130,6 +130,10 @@ pub struct Session {
     last_note_end: f64,
     sounding: bool,
     previous: Option<Scores>,
+    /// Notes of closed windows, by their final verdict.
+    right: usize,
+    /// See `right`.
+    wrong: usize,
     /// Advice whose voice has not ended yet.
     unspoken: HashMap<u64, AdviceRow>,
     /// What became of the voice of advice that is still being written: it may fail before the text is complete.
@@ -169,6 +173,8 @@ impl Session {
             last_note_end: 0.0,
             sounding: false,
             previous: None,
+            right: 0,
+            wrong: 0,
             unspoken: HashMap::new(),
             early: HashMap::new(),
             advised: 0,
@@ -275,8 +281,14 @@ impl Session {
         self.window_start = self.now;
         self.paused_seconds = 0.0;
         for note in self.p.judge.closed_notes() {
-            self.p.writer.note(note.clone());
+            if !note.note.gated {
+                *(if note.right { &mut self.right } else { &mut self.wrong }) += 1;
+            }
+            self.p.writer.note(note);
         }
+        // The window's own verdicts replace the first ones, as in the history.
+        let (right, wrong) = (self.right, self.wrong);
+        self.p.screen.send_modify(|s| (s.right, s.wrong) = (right, wrong));
         let cost = self.cost();
         let attributes = cost_attributes(&cost);
         self.p.writer.window(WindowRecord {
@@ -425,12 +437,12 @@ impl Session {
                     self.say(format!("not spoken: {reason}"));
                 }
             }
-            CoachEvent::Skipped { reason } => self.say(reason),
+            CoachEvent::Skipped { reason } => self.say(format!("no advice ({reason})")),
         }
     }
 
     fn advice(&mut self, record: AdviceRecord) {
-        self.news(News::Advice { text: record.text.clone(), source: who(&record.source) });
+        self.news(News::Advice { text: record.text.clone(), source: record.source.clone() });
         self.p.screen.send_modify(|s| {
             let speaking = s.advice.as_ref().is_some_and(|a| a.speaking);
             s.advice = Some(AdviceView {

@@ -128,7 +128,7 @@ fn panel(title: &str) -> Block<'_> {
 
 fn draw_title(frame: &mut Frame, area: Rect, s: &Screen) {
     let (mark, colour) = match (&s.device_state, s.paused, s.closing) {
-        (_, _, true) => ("finishing", Color::Cyan),
+        (_, _, true) => ("summing up", Color::Cyan),
         (_, true, _) => ("paused", Color::Yellow),
         (DeviceState::Listening, ..) => ("listening", Color::Green),
         (DeviceState::Opening, ..) => ("opening the input", Color::Yellow),
@@ -368,7 +368,10 @@ fn draw_status(frame: &mut Frame, area: Rect, s: &Screen) {
 
 fn draw_keys(frame: &mut Frame, area: Rect, s: &Screen) {
     let mut spans = Vec::new();
-    for (key, does) in KEYS {
+    // While the summary is spoken only one wish is left.
+    let keys: &[(&str, &str)] =
+        if s.closing { &[("q", "stop the voice and end"), ("Ctrl-C", "end at once")] } else { &KEYS };
+    for &(key, does) in keys {
         let does = match key {
             "space" if s.paused => "go on",
             "m" if s.muted => "unmute",
