@@ -211,12 +211,12 @@ impl Analyzer {
         self.tracker.advance(end, low_power);
         let mut resolution = Resolution::Open;
         if let Some(onset) = onset.filter(|o| o.at >= self.deaf_until) {
-            resolution = self.tracker.propose(onset, end, self.clock, sink);
+            resolution = self.tracker.propose(onset, end, &self.low, self.clock, sink);
         }
         let fresh = end.saturating_sub(self.tracker.fresh_from());
         let estimate = self.detector.estimate(&self.low, fresh);
         let threshold_db = note_threshold_db(self.sensitivity, self.floor.db());
-        let heard = Heard { end, estimate, low_power, power: smooth, threshold_db };
+        let heard = Heard { low: &self.low, end, estimate, low_power, power: smooth, threshold_db };
         let decided = self.tracker.step(&heard, &self.onsets, self.clock, sink);
         if decided != Resolution::Open {
             resolution = decided;

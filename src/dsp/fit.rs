@@ -31,6 +31,13 @@ pub(crate) struct Partial {
     pub(crate) hz: f32,
 }
 
+impl Partial {
+    /// Its frequency, if it has energy and lies near its place.
+    pub(crate) fn near(&self, place: f32) -> Option<f32> {
+        (self.energy > 1e-14 && cents_between(self.hz, place).abs() < STRAY_CENTS).then_some(self.hz)
+    }
+}
+
 /// Hann windows and their derivatives, planned once.
 pub(crate) struct Partials {
     windows: [Vec<f32>; LENGTHS.len()],
@@ -74,6 +81,21 @@ impl Partials {
 
     /// The partial near `hz` in the newest samples of `x`, with window `w` of [`LENGTHS`].
     pub(crate) fn measure(&self, x: &[f32], w: usize, hz: f32) -> Partial {
+        let [re, im, dre, dim] = self.correlate(x, w, hz);
+        let energy = re * re + im * im;
+        // Im(X_h' / X_h); a partial without energy stays at its expected place.
+        let shift = if energy > 1e-18 { (dim * re - dre * im) / energy } else { 0.0 };
+        Partial { energy, hz: hz - shift * LOW_RATE / std::f32::consts::TAU }
+    }
+
+    /// Amplitude and phase, at the start of the window, of a partial of exactly `hz`, as a complex number.
+    pub(crate) fn phasor(&self, x: &[f32], w: usize, hz: f32) -> (f32, f32) {
+        let [re, im, ..] = self.correlate(x, w, hz);
+        (re, im)
+    }
+
+    /// The newest samples of `x` under window `w` and under its slope, times e^(-iωt): both complex.
+    fn correlate(&self, x: &[f32], w: usize, hz: f32) -> [f32; 4] {
         const LANES: usize = 8;
         let n = LENGTHS[w].min(x.len());
         let x = &x[x.len() - n..];
@@ -99,11 +121,7 @@ impl Partials {
                 c[k] = next;
             }
         }
-        let [re, im, dre, dim] = sums.map(|lane| lane.iter().sum::<f32>());
-        let energy = re * re + im * im;
-        // Im(X_h' / X_h); a partial without energy stays at its expected place.
-        let shift = if energy > 1e-18 { (dim * re - dre * im) / energy } else { 0.0 };
-        Partial { energy, hz: hz - shift * LOW_RATE / std::f32::consts::TAU }
+        sums.map(|lane| lane.iter().sum::<f32>())
     }
 
     /// Fits a stiff string to the partials around `f0`. `None` when too few of them are in their place.
@@ -117,8 +135,8 @@ impl Partials {
                 break;
             }
             let p = self.measure(x, w, place);
-            if p.energy > 1e-14 && cents_between(p.hz, place).abs() < STRAY_CENTS {
-                at[used] = (k * k, p.hz / k, k * k * p.energy);
+            if let Some(hz) = p.near(place) {
+                at[used] = (k * k, hz / k, k * k * p.energy);
                 total += k * k * p.energy;
                 used += 1;
             }

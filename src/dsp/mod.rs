@@ -22,6 +22,7 @@ mod note;
 mod onset;
 mod pitch;
 mod residual;
+mod stroke;
 mod tracker;
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl NoiseMeter {
     /// Takes in a hop and gives wanted and unwanted mean squares of the one that was due.
     pub(crate) fn push(
         &mut self,
-        heard: &Heard,
+        heard: &Heard<'_>,
         power: f32,
         low: &LowHistory,
         tracker: &Tracker,

@@ -1,0 +1,126 @@
+//! From sound to scores: the virtual guitarist plays, the analyser hears, the judge scores. Each mistake that the
+//! guitarist makes must lower its own score and no other.
+
+use fretcoach::audio::guitarist::{Mistakes, Pattern, Performance, TruthNote, perform};
+use fretcoach::dsp::event::{DspEvent, NoteEvent};
+use fretcoach::dsp::{ANALYSIS_RATE, Analyzer, AnalyzerConfig};
+use fretcoach::music::scale::Scale;
+use fretcoach::practice::session::Session;
+use fretcoach::practice::settings::Settings;
+use fretcoach::practice::types::{Metric, Summary};
+
+/// Points by which a mistake may move another score.
+const OTHERS: f64 = 3.0;
+
+struct Heard {
+    truth: Vec<TruthNote>,
+    notes: Vec<NoteEvent>,
+    summary: Summary,
+}
+
+fn hear(mistakes: &str, pattern: Pattern, seed: u64) -> Heard {
+    let scale = Scale::parse("A minor pentatonic").unwrap();
+    let performance = Performance {
+        scale,
+        bpm: 100.0,
+        pattern,
+        mistakes: mistakes.parse::<Mistakes>().unwrap(),
+        seed,
+        sample_rate: ANALYSIS_RATE,
+        bars: 12,
+        ..Performance::default()
+    };
+    let (samples, truth) = perform(&performance);
+    let settings = Settings { scale: Some(scale), bpm: Some(100.0), ..Settings::default() };
+    let mut session = Session::new(settings);
+    let mut notes = Vec::new();
+    let mut take = |event: DspEvent| {
+        session.push(&event);
+        if let DspEvent::Note(n) = event {
+            notes.push(n);
+        }
+    };
+    let mut analyzer = Analyzer::new(AnalyzerConfig::default());
+    analyzer.process(&samples, &mut take);
+    analyzer.finish(&mut take);
+    let summary = session.finish(samples.len() as f64 / f64::from(ANALYSIS_RATE));
+    Heard { truth, notes, summary }
+}
+
+fn score(s: &Summary, metric: Metric) -> f64 {
+    s.scores.get(metric).unwrap_or_else(|| panic!("{metric:?} was not measured"))
+}
+
+/// True notes that were heard within 10 ms and 10 cents.
+fn matched(h: &Heard) -> usize {
+    let pitch = |midi: u8, cents: f64| f64::from(midi) * 100.0 + cents;
+    let same = |t: &TruthNote, n: &NoteEvent| {
+        (n.onset - t.onset).abs() < 0.010
+            && (pitch(n.midi, f64::from(n.cents)) - pitch(t.midi, t.cents)).abs() < 10.0
+    };
+    h.truth.iter().filter(|t| h.notes.iter().any(|n| same(t, n))).count()
+}
+
+#[test]
+fn flawless_playing_is_heard_note_by_note_and_scores_at_least_98() {
+    for (pattern, seed) in [
+        (Pattern::Scale, 1),
+        (Pattern::Thirds, 2),
+        (Pattern::Fours, 3),
+        (Pattern::Riff, 4),
+        (Pattern::Mixed, 5),
+    ] {
+        let h = hear("none", pattern, seed);
+        assert_eq!(matched(&h), h.truth.len(), "{pattern}: {} notes heard", h.notes.len());
+        assert_eq!(h.notes.len(), h.truth.len(), "{pattern}");
+        for metric in Metric::ALL {
+            let s = score(&h.summary, metric);
+            assert!(s >= 98.0, "{pattern}: {metric:?} is {s}");
+        }
+    }
+}
+
+#[test]
+fn each_mistake_lowers_its_own_score_and_no_other() {
+    let flawless = hear("none", Pattern::Scale, 7).summary;
+    for (mistakes, own, at_least) in [
+        ("timing=30", Metric::TimingStability, 10.0),
+        ("drift=8", Metric::TimingStability, 10.0),
+        ("wrong=0.25", Metric::ScaleConformity, 10.0),
+        ("detune=22", Metric::PitchAccuracy, 10.0),
+        ("noise=0.15", Metric::NoiseControl, 10.0),
+        ("noise=0.4", Metric::NoiseControl, 10.0),
+        ("noise=1", Metric::NoiseControl, 10.0),
+    ] {
+        let h = hear(mistakes, Pattern::Scale, 7);
+        for metric in Metric::ALL {
+            let lost = score(&flawless, metric) - score(&h.summary, metric);
+            if metric == own {
+                assert!(lost >= at_least, "{mistakes}: {metric:?} fell by only {lost:.1}");
+            } else {
+                assert!(lost <= OTHERS, "{mistakes}: {metric:?} fell by {lost:.1}");
+            }
+        }
+        let found = matched(&h);
+        assert!(found + 1 >= h.truth.len(), "{mistakes}: {found} of {} notes", h.truth.len());
+    }
+}
+
+#[test]
+fn a_guitar_that_is_flat_as_a_whole_is_one_remark_and_costs_nothing() {
+    let h = hear("offset=-18", Pattern::Scale, 3);
+    let offset = h.summary.facts.tuning_offset_cents.unwrap();
+    assert!((offset + 18.0).abs() < 1.0, "offset {offset}");
+    assert!(score(&h.summary, Metric::PitchAccuracy) >= 98.0);
+}
+
+#[test]
+fn squeaks_over_ringing_strings_are_no_notes() {
+    for (pattern, seed) in [(Pattern::Riff, 8), (Pattern::Mixed, 9)] {
+        for noise in ["noise=0.4", "noise=0.7"] {
+            let h = hear(noise, pattern, seed);
+            assert_eq!(h.notes.len(), h.truth.len(), "{pattern}, {noise}");
+            assert_eq!(matched(&h), h.truth.len(), "{pattern}, {noise}");
+        }
+    }
+}
