@@ -107,7 +107,7 @@ impl Blockwise {
     fn pick(&self, lags: usize) -> Option<(f32, f32)> {
         let n = &self.nsdf[..lags.min(LAGS)];
         let mut tau = n.iter().position(|&v| v <= 0.0)?;
-        let mut peaks = [(0usize, 0.0f32); 48];
+        let mut peaks = [(0.0f32, 0.0f32); 48];
         let (mut count, mut highest) = (0, 0.0f32);
         while tau < n.len() && count < peaks.len() {
             let Some(from) = n[tau..].iter().position(|&v| v > 0.0).map(|p| p + tau) else { break };
@@ -120,17 +120,17 @@ impl Blockwise {
             }
             // A lobe that still rises at the last lag has its peak elsewhere.
             if best >= MIN_LAG && best + 1 < n.len() {
-                peaks[count] = (best, n[best]);
-                highest = highest.max(n[best]);
+                // The height between the lags: of a high note, whole lags miss the top by more than McLeod's k allows.
+                let (l, c, r) = (n[best - 1], n[best], n[best + 1]);
+                let bend = l - 2.0 * c + r;
+                let shift = if bend < 0.0 { (0.5 * (l - r) / bend).clamp(-0.5, 0.5) } else { 0.0 };
+                peaks[count] = (best as f32 + shift, (c - 0.25 * (l - r) * shift).min(1.0));
+                highest = highest.max(peaks[count].1);
                 count += 1;
             }
             tau = to;
         }
-        let &(lag, _) = peaks[..count].iter().find(|p| p.1 >= PEAK_SHARE * highest)?;
-        let (l, c, r) = (n[lag - 1], n[lag], n[lag + 1]);
-        let bend = l - 2.0 * c + r;
-        let shift = if bend < 0.0 { (0.5 * (l - r) / bend).clamp(-0.5, 0.5) } else { 0.0 };
-        Some((lag as f32 + shift, (c - 0.25 * (l - r) * shift).min(1.0)))
+        peaks[..count].iter().find(|p| p.1 >= PEAK_SHARE * highest).copied()
     }
 
     /// Factor on the frequency of the period: 2 or 3 when only those partials are there, 1/2 when there are
