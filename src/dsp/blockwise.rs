@@ -33,8 +33,13 @@ const UNCLEAR: f32 = 0.9;
 const EVEN_MOSTLY: f32 = 0.3;
 const HALF_LAG_SHARE: f32 = 0.55;
 const LOWEST_MISSING: f32 = 0.006;
-/// Down an octave when the half-odd multiples hold more than this of all energy.
+/// Down an octave when the half-odd multiples hold more than this of all energy …
 const HALF_ODD: f32 = 0.015;
+/// … or this, where that octave was heard just before …
+const HALF_ODD_AGAIN: f32 = 0.003;
+/// … and their lines stand out of what lies beside them by this factor, in a window of this many periods.
+const CLEAR_LINE: f32 = 5.0;
+const HALF_PERIODS: f32 = 6.0;
 /// The partial fit may move the pitch by this much, cents.
 const FIT_CENTS: f32 = 40.0;
 /// An octave decision holds for this many hops of unmoved pitch before it is made anew.
@@ -50,6 +55,9 @@ pub(crate) struct Blockwise {
     partials: Partials,
     /// Last octave decision: the period's frequency, the factor, its age in hops.
     octave: Option<(f32, f32, u32)>,
+    /// Last pitch since the last onset, Hz, and the samples it could rest on.
+    latest: Option<f32>,
+    fresh: u64,
 }
 
 impl Blockwise {
@@ -61,6 +69,8 @@ impl Blockwise {
             nsdf: [0.0; LAGS],
             partials: Partials::new(),
             octave: None,
+            latest: None,
+            fresh: 0,
         }
     }
 
@@ -155,26 +165,40 @@ impl Blockwise {
         if e[1] + e[2] + e[4] + e[5] < EVEN_ONLY * e[3] && 3.0 * f < LOW_RATE / MIN_LAG as f32 {
             return 3.0;
         }
-        if f > 110.0
-            && let Some(w) = Partials::choose(f, 6.0, available)
-            && LENGTHS[w] as f32 * f >= 6.0 * LOW_RATE
-        {
-            let (mut half, mut placed) = (0.0, 0);
-            for k in [0.5f32, 1.5, 2.5, 3.5] {
-                if k * f < 4600.0 {
-                    let p = self.partials.measure(x, w, k * f);
-                    half += p.energy;
-                    placed += u32::from(
-                        p.energy > 0.2 * HALF_ODD * (odd + even)
-                            && cents_between(p.hz, k * f).abs() < FIT_CENTS,
-                    );
-                }
-            }
-            if half > HALF_ODD * (odd + even) && placed >= 2 {
-                return 0.5;
-            }
+        if f > 110.0 && self.has_half_odd(x, f, odd + even, available) {
+            return 0.5;
         }
         1.0
+    }
+
+    /// Whether there are partials halfway between the multiples of `f`, beside `energy` at these: lines in their place,
+    /// well above the noise around them.
+    fn has_half_odd(&self, x: &[f32], f: f32, energy: f32, available: usize) -> bool {
+        let periods = |w: usize| LENGTHS[w] as f32 * f / LOW_RATE;
+        // The longest, for the sake of noise.
+        let Some(w) = LENGTHS.iter().rposition(|&n| n <= available).filter(|&w| periods(w) >= HALF_PERIODS)
+        else {
+            return false;
+        };
+        let lower = self.latest.is_some_and(|l| cents_between(l, 0.5 * f).abs() < 60.0);
+        let share = if lower { HALF_ODD_AGAIN } else { HALF_ODD };
+        let (mut half, mut between, mut placed) = (0.0, 0.0, 0);
+        for k in [0.5f32, 1.5, 2.5, 3.5] {
+            let p = self.partials.measure(x, w, k * f);
+            if k * f < 4600.0
+                && p.energy > 0.1 * share * energy
+                && cents_between(p.hz, k * f).abs() < FIT_CENTS
+            {
+                let beside = [k - 0.25, k + 0.25]
+                    .map(|k| self.partials.measure(x, w, k * f).energy)
+                    .iter()
+                    .sum::<f32>();
+                half += p.energy;
+                between += 0.5 * beside;
+                placed += u32::from(p.energy > CLEAR_LINE * 0.5 * beside);
+            }
+        }
+        placed >= 2 && half > share * energy && half > CLEAR_LINE * between
     }
 }
 
@@ -200,6 +224,10 @@ impl PitchDetector for Blockwise {
 
     fn estimate(&mut self, low: &LowHistory, fresh: u64) -> Option<Estimate> {
         let x = low.all();
+        if fresh < self.fresh {
+            self.latest = None;
+        }
+        self.fresh = fresh;
         let available = ((fresh / DECIMATION as u64) as usize).min(LOW_LEN).saturating_sub(SLACK);
         let mean_square =
             (self.squares[LOW_LEN] - self.squares[LOW_LEN - 4 * LOW_HOP]) / (4 * LOW_HOP) as f64;
@@ -245,6 +273,7 @@ impl PitchDetector for Blockwise {
         } else {
             settled = false;
         }
+        self.latest = Some(f0);
         Some(Estimate { f0, clarity, window: seconds, settled })
     }
 
@@ -254,5 +283,6 @@ impl PitchDetector for Blockwise {
         }
         self.squares.fill(0.0);
         self.octave = None;
+        self.latest = None;
     }
 }
