@@ -13,10 +13,13 @@ const LAGS: usize = 224;
 /// Shortest lag of a note: 1500 Hz, above E6.
 const MIN_LAG: usize = 8;
 /// Blocks that are kept.
-const BLOCKS: usize = 10;
+const BLOCKS: usize = 16;
 /// Windows in blocks with the clarity that each must reach, longest first. Short windows agree with themselves by
 /// chance more often, so they must be clearer.
 const WINDOWS: [(usize, f32); 5] = [(10, 0.65), (6, 0.65), (4, 0.75), (3, 0.85), (2, 0.85)];
+/// A longer window and its clarity, for sound that is less clear than this in the others: in noise.
+const LONG: (usize, f32) = (16, 0.5);
+const LONG_BELOW: f32 = 0.8;
 /// McLeod's k: the first peak at least this high, relative to the highest.
 const PEAK_SHARE: f32 = 0.9;
 /// Lags computed together: as many as fit in registers.
@@ -240,7 +243,14 @@ impl PitchDetector for Blockwise {
         let &(window, clear) = WINDOWS.iter().find(|(blocks, _)| blocks * LOW_HOP <= room)?;
         let lags = (available - window * LOW_HOP).min(LAGS);
         self.fill(window, lags);
-        let Some((lag, clarity)) = self.pick(lags).filter(|p| p.1 >= clear) else {
+        let mut picked = self.pick(lags).filter(|p| p.1 >= clear);
+        let mut window = window;
+        if picked.is_none_or(|p| p.1 < LONG_BELOW) && available >= LONG.0 * LOW_HOP + LAGS {
+            self.fill(LONG.0, LAGS);
+            window = LONG.0;
+            picked = self.pick(LAGS).filter(|p| p.1 >= LONG.1);
+        }
+        let Some((lag, clarity)) = picked else {
             self.octave = None;
             return None;
         };
