@@ -2,8 +2,10 @@
 //!
 //! Two triggers, one clock. Trigger A is a spectral flux (FFT 1024/256) on adaptively whitened (Stowell and Plumbley
 //! 2007), logarithmic magnitudes against the neighbourhood's maximum of the frame before (Böck and Widmer 2013).
-//! Trigger B is a rise of eight band energies in 1 ms steps. Whichever fires, the time is read from B: the first
-//! step that reaches a share of the highest rise around. Onsets are only proposed here; the tracker asks for a pitch.
+//! Trigger B is a rise of eight band energies in 1 ms steps. The flux misses no stroke and is good to 2 ms (its peak is
+//! interpolated); the bands see only a stroke that rises above what sounds, but to half a millisecond. So the flux says
+//! about when, and the first step that reaches a share of the bands' highest rise around there, if any, exactly when.
+//! Onsets are only proposed here; the tracker asks for a pitch.
 use std::sync::Arc;
 
 use realfft::num_complex::Complex32;
@@ -24,9 +26,17 @@ const WHITEN_SHARE: f32 = 1.6e-3;
 const WHITEN_FLOOR: f32 = 1e-5;
 /// Flux threshold: median + share of the mean of the recent past + a constant.
 const FLUX_MEAN_SHARE: f32 = 0.3;
-const FLUX_OFFSET: f32 = 0.1;
+const FLUX_OFFSET: f32 = 0.035;
+/// From what happened to the end of the frame in which its flux is highest, samples: measured.
+const FLUX_LAG: f32 = 8.0 * STEP as f32;
+/// The rise of the bands that belongs to it lies at most so many steps from there; a trigger B waits so many hops for
+/// its flux.
+const NEAR_FLUX: u64 = 6;
+const FLUX_WAIT: u32 = 2;
 /// Frames of that past.
 const FLUX_PAST: usize = 8;
+/// Peaks of the flux that are kept: those of 130 ms at least.
+const PEAKS: usize = 12;
 
 /// Samples of a step of the band envelope (1 ms).
 pub(crate) const STEP: usize = ANALYSIS_RATE as usize / 1000;
@@ -48,7 +58,7 @@ const BAND_TINY: f32 = 2.5e-10;
 /// Trigger B: sum of the rises above this and above [`B_MEAN`] times their running mean.
 const B_OFFSET: f32 = 4.0;
 const B_MEAN: f32 = 2.0;
-/// A trigger A without at least this rise nearby is a change of timbre, not a stroke.
+/// A rise lower than this dates nothing: the flux itself does.
 const A_MIN_RISE: f32 = 1.0;
 /// The time is the first step with this share of the highest rise …
 const ONSET_SHARE: f32 = 0.2;
@@ -57,8 +67,8 @@ const ONSET_BEFORE: usize = 10;
 /// Steps until the next onset.
 const REFRACTORY_B: u64 = 45;
 const REFRACTORY_A: u64 = 30;
-/// Steps before a trigger in which its rise is sought.
-const SEARCH: usize = 30;
+/// … or sooner if its rise is so much higher.
+const MUCH_STRONGER: f32 = 3.0;
 /// From the truth to the middle of the step found, samples: measured on synthetic plucks.
 const BIAS: i64 = 12;
 
@@ -83,6 +93,8 @@ pub(crate) struct OnsetDetector {
     log_magnitude: Vec<f32>,
     previous: Vec<f32>,
     flux: [f32; FLUX_PAST + 2],
+    /// Latest peaks of the flux: step, height above its past.
+    peaks: [(u64, f32); PEAKS],
     bank: BandBank,
     energy: [f32; BANDS],
     filled: usize,
@@ -95,7 +107,10 @@ pub(crate) struct OnsetDetector {
     step: u64,
     /// First sample of step 0 on the analyser's counter.
     origin: u64,
-    last: Option<u64>,
+    /// Step and rise of the last onset.
+    last: Option<(u64, f32)>,
+    /// A trigger B that the flux may still date, and for how many hops.
+    waiting: Option<(u64, u32)>,
     /// Frames since the last reset: the first ones compare with nothing.
     frames: u32,
     frozen: bool,
@@ -120,6 +135,7 @@ impl OnsetDetector {
             log_magnitude: vec![0.0; bins],
             previous: vec![0.0; bins],
             flux: [0.0; FLUX_PAST + 2],
+            peaks: [(0, 0.0); PEAKS],
             bank: BandBank::new(),
             energy: [0.0; BANDS],
             filled: 0,
@@ -131,6 +147,7 @@ impl OnsetDetector {
             step: 0,
             origin: 0,
             last: None,
+            waiting: None,
             frames: 0,
             frozen: false,
             fft,
@@ -142,6 +159,7 @@ impl OnsetDetector {
         self.line.fill(0.0);
         self.previous.fill(0.0);
         self.flux.fill(0.0);
+        self.peaks.fill((0, 0.0));
         self.bank = BandBank::new();
         self.energy = [0.0; BANDS];
         self.filled = 0;
@@ -152,6 +170,7 @@ impl OnsetDetector {
         self.step = 0;
         self.origin = position;
         self.last = None;
+        self.waiting = None;
         self.frames = 0;
     }
 
@@ -165,27 +184,45 @@ impl OnsetDetector {
     pub(crate) fn push(&mut self, hop: &[f32; HOP], idle: bool) -> Option<Onset> {
         let first_new = self.step;
         self.push_bands(hop, idle);
-        let flux_fired = self.push_flux(hop);
+        let flux_at = self.push_flux(hop);
         if self.frames < 2 {
             self.frames += 1;
             return None;
         }
-        let by_bands = self.band_peak(first_new);
-        let (trigger, refractory) = match (by_bands, flux_fired) {
-            (Some(step), _) => (step, REFRACTORY_B),
-            (None, true) => (self.highest(self.step.saturating_sub(1), SEARCH, A_MIN_RISE)?, REFRACTORY_A),
-            (None, false) => return None,
+        if let Some(peak) = self.band_peak(first_new) {
+            self.waiting = Some((peak, FLUX_WAIT));
+        }
+        let (start, rise, refractory) = match (flux_at, &mut self.waiting) {
+            (Some(at), _) => {
+                let peak = self.highest(
+                    (at + NEAR_FLUX).min(self.step.saturating_sub(1)),
+                    2 * NEAR_FLUX as usize,
+                    A_MIN_RISE,
+                );
+                let start = peak.map_or(at, |p| self.start_of(p, at.saturating_sub(NEAR_FLUX)));
+                (start, peak.map_or(0.0, |p| self.rise_at(p)), REFRACTORY_A)
+            }
+            (None, Some((_, hops))) if *hops > 0 => {
+                *hops -= 1;
+                return None;
+            }
+            (None, Some((peak, _))) => {
+                let peak = *peak;
+                (self.start_of(peak, 0), self.rise_at(peak), REFRACTORY_B)
+            }
+            (None, None) => return None,
         };
-        let start = self.start_of(trigger);
-        if self.last.is_some_and(|last| start < last + refractory) {
+        self.waiting = None;
+        // Too soon after another, unless that was nothing beside this one.
+        if self
+            .last
+            .is_some_and(|(last, before)| start < last + refractory && rise < MUCH_STRONGER * before.max(1.0))
+        {
             return None;
         }
-        self.last = Some(start);
+        self.last = Some((start, rise));
         let middle = self.origin + start * STEP as u64 + STEP as u64 / 2;
-        Some(Onset {
-            at: middle.saturating_add_signed(-BIAS).max(self.origin),
-            rise: self.rise[(trigger % STEPS as u64) as usize],
-        })
+        Some(Onset { at: middle.saturating_add_signed(-BIAS).max(self.origin), rise })
     }
 
     /// Strongest rise between two samples (at most the kept 128 ms back): where it was, and how high.
@@ -195,11 +232,8 @@ impl OnsetDetector {
         let (from, to) =
             (step_of(from).max(newest.saturating_sub(STEPS as u64 - LOOK_BACK as u64)), step_of(to));
         let at = self.highest(to.min(newest), (to.min(newest).checked_sub(from)? + 1) as usize, 0.0)?;
-        let start = self.start_of(at);
-        Some(Onset {
-            at: self.origin + start * STEP as u64 + STEP as u64 / 2,
-            rise: self.rise[(at % STEPS as u64) as usize],
-        })
+        let start = self.start_of(at, 0);
+        Some(Onset { at: self.origin + start * STEP as u64 + STEP as u64 / 2, rise: self.rise_at(at) })
     }
 
     fn push_bands(&mut self, hop: &[f32; HOP], idle: bool) {
@@ -248,8 +282,9 @@ impl OnsetDetector {
         self.step += 1;
     }
 
-    /// True when the frame before the newest was a peak of the flux above its threshold.
-    fn push_flux(&mut self, hop: &[f32; HOP]) -> bool {
+    /// When the frame before the newest was a peak of the flux above its threshold: the step at which what made it
+    /// happened.
+    fn push_flux(&mut self, hop: &[f32; HOP]) -> Option<u64> {
         self.line.copy_within(HOP.., 0);
         self.line[FFT - HOP..].copy_from_slice(hop);
         for ((i, x), w) in self.input.iter_mut().zip(&self.line).zip(&self.window) {
@@ -289,9 +324,26 @@ impl OnsetDetector {
         past.sort_unstable_by(f32::total_cmp);
         let median = 0.5 * (past[FLUX_PAST / 2 - 1] + past[FLUX_PAST / 2]);
         let mean = past.iter().sum::<f32>() / FLUX_PAST as f32;
-        candidate > self.flux[FLUX_PAST + 1]
-            && candidate >= self.flux[FLUX_PAST - 1]
-            && candidate > median + FLUX_MEAN_SHARE * mean + FLUX_OFFSET
+        let (before, after) = (self.flux[FLUX_PAST - 1], self.flux[FLUX_PAST + 1]);
+        let fires = candidate > after
+            && candidate >= before
+            && candidate > median + FLUX_MEAN_SHARE * mean + FLUX_OFFSET;
+        // The top of a parabola through the three frames.
+        let shift = 0.5 * (before - after) / (before - 2.0 * candidate + after).min(-f32::EPSILON);
+        let back = FLUX_LAG + (1.0 - shift.clamp(-0.5, 0.5)) * HOP as f32;
+        let at = self.step.saturating_sub((back / STEP as f32).round() as u64);
+        if candidate > after && candidate >= before {
+            self.peaks.copy_within(1.., 0);
+            self.peaks[PEAKS - 1] = (at, candidate - median);
+        }
+        fires.then_some(at)
+    }
+
+    /// Where the flux peaked highest between two samples, whether or not it fired.
+    pub(crate) fn softest(&self, from: u64, to: u64) -> Option<u64> {
+        let sample = |step: u64| self.origin + step * STEP as u64 + STEP as u64 / 2;
+        let near = self.peaks.iter().filter(|p| p.1 > 0.0 && (from..=to).contains(&sample(p.0)));
+        near.max_by(|a, b| a.1.total_cmp(&b.1)).map(|p| sample(p.0))
     }
 
     fn rise_at(&self, step: u64) -> f32 {
@@ -317,9 +369,12 @@ impl OnsetDetector {
             .filter(|&s| self.rise_at(s) > least)
     }
 
-    fn start_of(&self, peak: u64) -> u64 {
+    /// The step at which the rise that peaks at `peak` begins, not before `earliest`.
+    fn start_of(&self, peak: u64, earliest: u64) -> u64 {
         let least = ONSET_SHARE * self.rise_at(peak);
-        (peak.saturating_sub(ONSET_BEFORE as u64)..peak).find(|&s| self.rise_at(s) >= least).unwrap_or(peak)
+        (peak.saturating_sub(ONSET_BEFORE as u64).max(earliest)..peak)
+            .find(|&s| self.rise_at(s) >= least)
+            .unwrap_or(peak)
     }
 }
 

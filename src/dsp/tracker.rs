@@ -35,7 +35,7 @@ const REPEAT_NOVELTY: f32 = 0.25;
 /// … and is not much softer: a hand that stops the string changes its phases too, dB.
 const REPEAT_LOSS_DB: f32 = -6.0;
 /// A pitch further than this from the sounding one is under way, so that phases tell nothing.
-const STEADY_CENTS: f32 = 20.0;
+const STEADY_CENTS: f32 = 35.0;
 /// Where that cannot be measured, it brings at least this much new energy in the low band, dB …
 const REPEAT_DB: f32 = 2.0;
 /// … or a clear stroke across the bands without losing energy.
@@ -309,7 +309,7 @@ impl Tracker {
         let gain = db(after) - db(before);
         let back = (self.end.saturating_sub(p.at) as usize) / DECIMATION;
         // While the pitch glides, the past foretells nothing.
-        let steady = distance.abs() < STEADY_CENTS;
+        let steady = (distance - octave_of(distance).unwrap_or(0.0)).abs() < STEADY_CENTS;
         let back = (self.end.saturating_sub(p.at) as usize) / DECIMATION;
         let novelty = low
             .zip(p.before.as_ref())
@@ -449,7 +449,7 @@ impl Tracker {
         let from = jump.at.saturating_sub(45 * MS).max(old + 20 * MS);
         let near = onsets.strongest(from, jump.at + 25 * MS).filter(|o| o.rise >= JUMP_RISE);
         let (before, after) = self.energy_around(jump.at);
-        let at = near.map_or(jump.at, |o| o.at);
+        let at = near.map(|o| o.at).or_else(|| onsets.softest(from, jump.at + 25 * MS)).unwrap_or(jump.at);
         self.end_note(at, clock, sink);
         self.fresh_from = at;
         if near.is_some() || db(after) - db(before) > JUMP_LOSS_DB {
