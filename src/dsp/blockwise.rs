@@ -16,7 +16,10 @@ const MIN_LAG: usize = 8;
 const BLOCKS: usize = 16;
 /// Windows in blocks with the clarity that each must reach, longest first. Short windows agree with themselves by
 /// chance more often, so they must be clearer.
-const WINDOWS: [(usize, f32); 5] = [(10, 0.65), (6, 0.65), (4, 0.75), (3, 0.85), (2, 0.85)];
+const WINDOWS: [(usize, f32); 5] = [(10, 0.65), (6, 0.65), (4, 0.70), (3, 0.75), (2, 0.80)];
+/// So many samples after an onset the shortest window is tried, though it leaves only short lags: a high note can be
+/// heard then.
+const SOONEST: usize = 176;
 /// A longer window and its clarity, for sound that is less clear than this in the others: in noise.
 const LONG: (usize, f32) = (16, 0.5);
 const LONG_BELOW: f32 = 0.8;
@@ -239,7 +242,10 @@ impl PitchDetector for Blockwise {
             return None;
         }
         // Window and lag together must not reach back beyond the onset.
-        let room = available.saturating_sub(LAGS).max(available / 2);
+        let mut room = available.saturating_sub(LAGS).max(available / 2);
+        if available >= SOONEST {
+            room = room.max(2 * LOW_HOP);
+        }
         let &(window, clear) = WINDOWS.iter().find(|(blocks, _)| blocks * LOW_HOP <= room)?;
         let lags = (available - window * LOW_HOP).min(LAGS);
         self.fill(window, lags);

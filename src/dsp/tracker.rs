@@ -286,6 +286,10 @@ impl Tracker {
                 return Resolution::Played;
             }
             self.dismiss(heard.end);
+            // The string rings on: what was heard before goes with what is heard now.
+            if let Some(s) = &self.sounding {
+                self.fresh_from = s.onset;
+            }
             return Resolution::Dismissed;
         }
         if age > PENDING_LIMIT {
