@@ -17,6 +17,8 @@ const MS: u64 = ANALYSIS_RATE as u64 / 1000;
 /// Consecutive estimates within this of each other settle a pitch.
 const AGREE_HOPS: usize = 3;
 const AGREE_CENTS: f32 = 35.0;
+/// One fewer will do when the latest is at least this clear.
+const CLEAR: f32 = 0.9;
 /// Without a pitch by then, the onset was a dead stroke or noise.
 const PENDING_LIMIT: u64 = 180 * MS;
 /// A stroke that has lost this much by the time its pitch is clear was a muted string, dB.
@@ -279,7 +281,8 @@ impl Tracker {
         }
         let loud = db(p.peak) >= heard.threshold_db && db(heard.power) > db(p.peak) + MUTED_DB;
         let age = heard.end.saturating_sub(p.at);
-        if p.count == AGREE_HOPS && p.settled && loud {
+        let enough = if p.clarity >= CLEAR { AGREE_HOPS - 1 } else { AGREE_HOPS };
+        if p.count >= enough && p.settled && loud {
             let Some(p) = &self.pending else { return Resolution::Open };
             if self.is_new(p, Some(heard.low)) {
                 self.accept(heard.end, clock, sink);
