@@ -6,6 +6,7 @@
 use super::filter::{LOW_LEN, LowHistory};
 use super::fit::{LENGTHS, MIN_PERIODS, Partials};
 use super::pitch::{Estimate, PitchDetector};
+use super::wide::wide;
 use super::{DECIMATION, HOP, LOW_HOP, LOW_RATE, cents_between};
 
 /// Lags: down to 53.6 Hz, below B1.
@@ -66,20 +67,7 @@ pub(crate) struct Blockwise {
     fresh: u64,
 }
 
-impl Blockwise {
-    pub(crate) fn new() -> Self {
-        Self {
-            blocks: vec![[0.0; LAGS]; BLOCKS],
-            head: 0,
-            squares: vec![0.0; LOW_LEN + 1],
-            nsdf: [0.0; LAGS],
-            partials: Partials::new(),
-            octave: None,
-            latest: None,
-            fresh: 0,
-        }
-    }
-
+wide! {
     /// Correlations of the newest block with the samples up to [`LAGS`] before it.
     fn correlate(x: &[f32; LOW_LEN], out: &mut [f32; LAGS]) {
         // Reversed, so that rising lags lie at rising addresses.
@@ -98,6 +86,21 @@ impl Blockwise {
                 }
             }
             out.copy_from_slice(&acc);
+        }
+    }
+}
+
+impl Blockwise {
+    pub(crate) fn new() -> Self {
+        Self {
+            blocks: vec![[0.0; LAGS]; BLOCKS],
+            head: 0,
+            squares: vec![0.0; LOW_LEN + 1],
+            nsdf: [0.0; LAGS],
+            partials: Partials::new(),
+            octave: None,
+            latest: None,
+            fresh: 0,
         }
     }
 
@@ -211,7 +214,7 @@ impl Blockwise {
 impl PitchDetector for Blockwise {
     fn push(&mut self, _: &[f32; HOP], low: &LowHistory) {
         let x = low.all();
-        Self::correlate(x, &mut self.blocks[self.head]);
+        correlate(x, &mut self.blocks[self.head]);
         self.head = (self.head + 1) % BLOCKS;
         self.squares.copy_within(LOW_HOP.., 0);
         let mut sum = self.squares[LOW_LEN - LOW_HOP];

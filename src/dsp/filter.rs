@@ -1,4 +1,5 @@
 //! Fixed filters: DC blocker, decimator by four, band-pass bank.
+use super::wide::wide;
 use super::{ANALYSIS_RATE, DECIMATION, HOP, LOW_HOP, LOW_RATE};
 
 /// Loudest value that is let in: 12 dB over full scale. Bounds every energy below, so nothing overflows.
@@ -52,6 +53,22 @@ pub(crate) struct Decimator {
     high_pass: Biquad,
 }
 
+wide! {
+    /// Every fourth sample of `line` through the filter.
+    fn thin_out(line: &[f32; TAPS + HOP], taps: &[f32; TAPS], out: &mut [f32; LOW_HOP]) {
+        for (i, y) in out.iter_mut().enumerate() {
+            let at = (i + 1) * DECIMATION;
+            let mut acc = [0.0f32; 8];
+            for (x, t) in line[at..at + TAPS].as_chunks::<8>().0.iter().zip(taps.as_chunks::<8>().0) {
+                for k in 0..8 {
+                    acc[k] += x[k] * t[k];
+                }
+            }
+            *y = acc.iter().sum();
+        }
+    }
+}
+
 impl Decimator {
     pub(crate) fn new() -> Self {
         let mut taps = [0.0f32; TAPS];
@@ -74,17 +91,7 @@ impl Decimator {
     pub(crate) fn run(&mut self, hop: &[f32; HOP], out: &mut [f32; LOW_HOP]) {
         self.line.copy_within(HOP.., 0);
         self.line[TAPS..].copy_from_slice(hop);
-        for (i, y) in out.iter_mut().enumerate() {
-            let at = (i + 1) * DECIMATION;
-            let part = &self.line[at..at + TAPS];
-            let mut acc = [0.0f32; 8];
-            for (x, t) in part.chunks_exact(8).zip(self.taps.chunks_exact(8)) {
-                for k in 0..8 {
-                    acc[k] += x[k] * t[k];
-                }
-            }
-            *y = acc.iter().sum();
-        }
+        thin_out(&self.line, &self.taps, out);
         for y in out.iter_mut() {
             *y = self.high_pass.step(*y);
         }
@@ -162,20 +169,27 @@ impl BandBank {
 
     /// Adds the energy of `samples` in each band to `energy`.
     pub(crate) fn run(&mut self, samples: &[f32], energy: &mut [f32; BANDS]) {
+        run_bank(self, samples, energy);
+    }
+}
+
+wide! {
+    fn run_bank(bank: &mut BandBank, samples: &[f32], energy: &mut [f32; BANDS]) {
         // Copies, so that the state lives in registers.
-        let (mut z1, mut z2, mut sum) = (self.z1, self.z2, *energy);
+        let (mut z1, mut z2, mut sum) = (bank.z1, bank.z2, *energy);
+        let (gain, a1, a2) = (bank.gain, bank.a1, bank.a2);
         for &x in samples {
             for k in 0..BANDS {
-                let gx = self.gain[k] * x;
+                let gx = gain[k] * x;
                 let y = gx + z1[k];
-                z1[k] = z2[k] - self.a1[k] * y;
-                z2[k] = -gx - self.a2[k] * y;
+                z1[k] = z2[k] - a1[k] * y;
+                z2[k] = -gx - a2[k] * y;
                 sum[k] += y * y;
             }
         }
         for k in 0..BANDS {
-            self.z1[k] = if z1[k].abs() < TINY { 0.0 } else { z1[k] };
-            self.z2[k] = if z2[k].abs() < TINY { 0.0 } else { z2[k] };
+            bank.z1[k] = if z1[k].abs() < TINY { 0.0 } else { z1[k] };
+            bank.z2[k] = if z2[k].abs() < TINY { 0.0 } else { z2[k] };
         }
         *energy = sum;
     }

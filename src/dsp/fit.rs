@@ -3,6 +3,7 @@
 //! A partial's frequency comes from a reassigned DFT at its expected place (Auger and Flandrin 1995): for a window
 //! `h` with derivative `h'`, `ω = ω₀ - Im(X_h' / X_h)`, exact for a lone stationary partial. The string's law is
 //! `f_k = k F √(1 + B k²)` (Fletcher 1964); `f1 = F √(1 + B)` is what this program calls f0.
+use super::wide::wide;
 use super::{LOW_RATE, cents_between};
 
 /// Window lengths, decimated samples (21, 32, 43, 64, 85 ms).
@@ -53,6 +54,37 @@ pub(crate) struct Fit {
     pub(crate) used: usize,
 }
 
+/// Samples that are turned side by side.
+const LANES: usize = 8;
+
+wide! {
+    /// Sums of `x` under `window` and under `slope`, times e^(-iωt), for `omega` per sample: both complex.
+    fn turn(x: &[f32], window: &[f32], slope: &[f32], omega: f32) -> [f32; 4] {
+        let (s1, c1) = omega.sin_cos();
+        let (mut c, mut s) = ([1.0f32; LANES], [0.0f32; LANES]);
+        for k in 1..LANES {
+            c[k] = c[k - 1] * c1 - s[k - 1] * s1;
+            s[k] = s[k - 1] * c1 + c[k - 1] * s1;
+        }
+        let (sr, cr) = (omega * LANES as f32).sin_cos();
+        let mut sums = [[0.0f32; LANES]; 4];
+        let parts = x.as_chunks::<LANES>().0.iter().zip(window.as_chunks::<LANES>().0);
+        for ((x, h), d) in parts.zip(slope.as_chunks::<LANES>().0) {
+            for k in 0..LANES {
+                let (xh, xd) = (x[k] * h[k], x[k] * d[k]);
+                sums[0][k] += xh * c[k];
+                sums[1][k] -= xh * s[k];
+                sums[2][k] += xd * c[k];
+                sums[3][k] -= xd * s[k];
+                let next = c[k] * cr - s[k] * sr;
+                s[k] = s[k] * cr + c[k] * sr;
+                c[k] = next;
+            }
+        }
+        sums.map(|lane| lane.iter().sum::<f32>())
+    }
+}
+
 impl Partials {
     pub(crate) fn new() -> Self {
         let tau = std::f64::consts::TAU;
@@ -96,32 +128,8 @@ impl Partials {
 
     /// The newest samples of `x` under window `w` and under its slope, times e^(-iωt): both complex.
     fn correlate(&self, x: &[f32], w: usize, hz: f32) -> [f32; 4] {
-        const LANES: usize = 8;
         let n = LENGTHS[w].min(x.len());
-        let x = &x[x.len() - n..];
-        let omega = std::f32::consts::TAU * hz / LOW_RATE;
-        let (s1, c1) = omega.sin_cos();
-        let (mut c, mut s) = ([1.0f32; LANES], [0.0f32; LANES]);
-        for k in 1..LANES {
-            c[k] = c[k - 1] * c1 - s[k - 1] * s1;
-            s[k] = s[k - 1] * c1 + c[k - 1] * s1;
-        }
-        let (sr, cr) = (omega * LANES as f32).sin_cos();
-        let mut sums = [[0.0f32; LANES]; 4];
-        let parts = x.chunks_exact(LANES).zip(self.windows[w].chunks_exact(LANES));
-        for ((x, h), d) in parts.zip(self.slopes[w].chunks_exact(LANES)) {
-            for k in 0..LANES {
-                let (xh, xd) = (x[k] * h[k], x[k] * d[k]);
-                sums[0][k] += xh * c[k];
-                sums[1][k] -= xh * s[k];
-                sums[2][k] += xd * c[k];
-                sums[3][k] -= xd * s[k];
-                let next = c[k] * cr - s[k] * sr;
-                s[k] = s[k] * cr + c[k] * sr;
-                c[k] = next;
-            }
-        }
-        sums.map(|lane| lane.iter().sum::<f32>())
+        turn(&x[x.len() - n..], &self.windows[w], &self.slopes[w], std::f32::consts::TAU * hz / LOW_RATE)
     }
 
     /// Fits a stiff string to the partials around `f0`. `None` when too few of them are in their place.

@@ -24,6 +24,7 @@ mod pitch;
 mod residual;
 mod stroke;
 mod tracker;
+mod wide;
 
 #[cfg(test)]
 mod promises;
