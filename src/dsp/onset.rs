@@ -12,6 +12,7 @@ use realfft::num_complex::Complex32;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use super::filter::{BANDS, BandBank};
+use super::wide::wide;
 use super::{ANALYSIS_RATE, HOP};
 
 /// Transform length (21 ms).
@@ -294,26 +295,12 @@ impl OnsetDetector {
         if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
             self.spectrum.fill(Complex32::default());
         }
-        let mut loudest = 0.0f32;
-        for (m, c) in self.log_magnitude.iter_mut().zip(&self.spectrum[BINS.0..BINS.1]) {
-            *m = c.norm_sqr().sqrt();
-            loudest = loudest.max(*m);
-        }
+        let loudest = magnitudes(&self.spectrum[BINS.0..BINS.1], &mut self.log_magnitude);
         let floor = WHITEN_FLOOR.max(WHITEN_SHARE * loudest);
         let decay = if self.frozen { 1.0 } else { WHITEN_DECAY };
-        for (m, w) in self.log_magnitude.iter_mut().zip(self.whitener.iter_mut()) {
-            let height = m.max(floor).max(*w * decay);
-            if !self.frozen {
-                *w = height;
-            }
-            *m = log2(1.0 + 10.0 * *m / height);
-        }
+        whiten(&mut self.log_magnitude, &mut self.whitener, floor, decay, self.frozen);
         let n = self.log_magnitude.len();
-        let mut flux = 0.0;
-        for b in 1..n - 1 {
-            let before = self.previous[b - 1].max(self.previous[b]).max(self.previous[b + 1]);
-            flux += (self.log_magnitude[b] - before).max(0.0);
-        }
+        let flux = rise_over(&self.log_magnitude, &self.previous);
         std::mem::swap(&mut self.log_magnitude, &mut self.previous);
         self.flux.copy_within(1.., 0);
         self.flux[FLUX_PAST + 1] = flux / n as f32;
@@ -378,8 +365,55 @@ impl OnsetDetector {
     }
 }
 
+/// Bins that are summed side by side.
+const LANES: usize = 8;
+
+wide! {
+    /// Magnitudes of `spectrum`; returns the greatest.
+    fn magnitudes(spectrum: &[Complex32], out: &mut [f32]) -> f32 {
+        let mut greatest = [0.0f32; LANES];
+        for (m, c) in out.chunks_mut(LANES).zip(spectrum.chunks(LANES)) {
+            for ((m, c), g) in m.iter_mut().zip(c).zip(&mut greatest) {
+                *m = c.norm_sqr().sqrt();
+                *g = g.max(*m);
+            }
+        }
+        greatest.iter().fold(0.0, |a, b| a.max(*b))
+    }
+}
+
+wide! {
+    /// Divides each magnitude by its recent maximum, which follows it unless `frozen`, and takes the logarithm.
+    fn whiten(magnitude: &mut [f32], recent: &mut [f32], floor: f32, decay: f32, frozen: bool) {
+        for (m, w) in magnitude.iter_mut().zip(recent.iter_mut()) {
+            let height = m.max(floor).max(*w * decay);
+            *w = if frozen { *w } else { height };
+            *m = log2(1.0 + 10.0 * *m / height);
+        }
+    }
+}
+
+wide! {
+    /// Sum of what each bin lies above the highest of its neighbourhood in the frame before.
+    fn rise_over(now: &[f32], before: &[f32]) -> f32 {
+        let n = now.len().min(before.len());
+        let mut sums = [0.0f32; LANES];
+        let mut from = 1;
+        while from + LANES < n {
+            for k in 0..LANES {
+                let b = from + k;
+                sums[k] += (now[b] - before[b - 1].max(before[b]).max(before[b + 1])).max(0.0);
+            }
+            from += LANES;
+        }
+        let rest = (from..n.saturating_sub(1)).map(|b| now[b] - before[b - 1].max(before[b]).max(before[b + 1]));
+        sums.iter().sum::<f32>() + rest.map(|r| r.max(0.0)).sum::<f32>()
+    }
+}
+
 /// Binary logarithm of a positive normal number to about 0.005: exponent, and a quadratic through the mantissa.
 /// Inlines into vector code, which the library's does not.
+#[inline(always)]
 fn log2(x: f32) -> f32 {
     let bits = x.to_bits();
     let exponent = (bits >> 23) as i32 - 127;
