@@ -49,6 +49,9 @@ const CLEAR_LINE: f32 = 5.0;
 const HALF_PERIODS: f32 = 6.0;
 /// The partial fit may move the pitch by this much, cents.
 const FIT_CENTS: f32 = 40.0;
+/// So many samples after an onset, and while the period stands still to within so many cents, a fit holds for two hops.
+const STEADY: usize = 1024;
+const STEADY_CENTS: f32 = 3.0;
 /// An octave decision holds for this many hops of unmoved pitch before it is made anew.
 const RECHECK_HOPS: u32 = 8;
 
@@ -65,6 +68,15 @@ pub(crate) struct Blockwise {
     /// Last pitch since the last onset, Hz, and the samples it could rest on.
     latest: Option<f32>,
     fresh: u64,
+    /// The fit of the hop before, if it was made then.
+    fitted: Option<Fitted>,
+}
+
+/// What a fit made of the frequency of a period.
+struct Fitted {
+    rough: f32,
+    f0: f32,
+    seconds: f32,
 }
 
 wide! {
@@ -101,6 +113,7 @@ impl Blockwise {
             octave: None,
             latest: None,
             fresh: 0,
+            fitted: None,
         }
     }
 
@@ -235,6 +248,7 @@ impl PitchDetector for Blockwise {
         let x = low.all();
         if fresh < self.fresh {
             self.latest = None;
+            self.fitted = None;
         }
         self.fresh = fresh;
         let available = ((fresh / DECIMATION as u64) as usize).min(LOW_LEN).saturating_sub(SLACK);
@@ -278,6 +292,13 @@ impl PitchDetector for Blockwise {
             }
         };
         let rough = period * factor;
+        if let Some(last) = self.fitted.take()
+            && available >= STEADY
+            && cents_between(rough, last.rough).abs() < STEADY_CENTS
+        {
+            self.latest = Some(last.f0);
+            return Some(Estimate { f0: last.f0, clarity, window: last.seconds, settled: true });
+        }
         let mut seconds = (window * LOW_HOP + lag as usize) as f32 / LOW_RATE;
         let mut f0 = rough;
         let mut settled = available as f32 * rough >= 4.0 * LOW_RATE;
@@ -289,6 +310,9 @@ impl PitchDetector for Blockwise {
         {
             f0 = fit.f1;
             seconds = seconds.max(LENGTHS[w] as f32 / LOW_RATE);
+            if settled {
+                self.fitted = Some(Fitted { rough, f0, seconds });
+            }
         } else {
             settled = false;
         }
@@ -303,5 +327,6 @@ impl PitchDetector for Blockwise {
         self.squares.fill(0.0);
         self.octave = None;
         self.latest = None;
+        self.fitted = None;
     }
 }
