@@ -6,10 +6,14 @@
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-/// Standard error goes elsewhere for as long as this lives.
+/// Where standard error went before; a process has one standard error.
+static BEFORE: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// Standard error goes elsewhere for as long as this lives, or until [`restore`].
 #[derive(Debug)]
-pub struct Diverted(OwnedFd);
+pub struct Diverted(());
 
 impl Diverted {
     /// Appends standard error to a file; `None` when the system refuses, and nothing changes.
@@ -34,13 +38,26 @@ impl Diverted {
         let before = unsafe { OwnedFd::from_raw_fd(before) };
         // SAFETY: as above.
         let moved = unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) };
-        (moved >= 0).then_some(Self(before))
+        if moved < 0 {
+            return None;
+        }
+        // Diverted twice, it still comes back to where it was at first.
+        BEFORE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(before);
+        Some(Self(()))
     }
 }
 
 impl Drop for Diverted {
     fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives standard error back to our own words, for who ends the program without unwinding. Nothing changes when it was
+/// not diverted.
+pub fn restore() {
+    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
         // SAFETY: both descriptors are open; on failure messages keep going to the file, which harms nobody.
-        unsafe { libc::dup2(self.0.as_raw_fd(), libc::STDERR_FILENO) };
+        unsafe { libc::dup2(before.as_raw_fd(), libc::STDERR_FILENO) };
     }
 }

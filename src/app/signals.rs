@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::chatter;
 use super::session::Command;
 use crate::cli::exit::Exit;
 
@@ -30,6 +31,7 @@ impl Interrupts {
             if std::io::stdout().is_terminal() {
                 ratatui::restore();
             }
+            chatter::restore();
             eprintln!(
                 "fretcoach: stopped at once; what was played is kept, the next start closes the session"
             );
