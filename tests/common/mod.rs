@@ -1,5 +1,5 @@
 //! What the end-to-end tests share: a sound card that exists only in memory ([`rig`]), sound files and questions
-//! about them ([`wav`]), and programs under test ([`process`]).
+//! about them ([`wav`]), programs under test ([`process`]), and what they kept of a session ([`session`]).
 //!
 //! Everything here panics with a message that says what to do, since a test can do nothing better.
 
@@ -8,6 +8,7 @@
 
 pub mod process;
 pub mod rig;
+pub mod session;
 pub mod wav;
 
 use std::path::{Path, PathBuf};

@@ -341,22 +341,28 @@ impl Usage {
     }
 }
 
-/// Files in which a program in a terminal leaves its process id and its exit code.
+/// Files in which a program in a terminal leaves its process id, the modes of the terminal before and after it, and
+/// its exit code.
 const PID: &str = "pid";
+const MODES_BEFORE: &str = "modes-before";
+const MODES_AFTER: &str = "modes-after";
 const STATUS: &str = "status";
-/// Runs a program (the third argument and on) in a terminal, and writes its process id and its exit code to files.
-/// tmux knows both too, but now and then it misses how a program ended. The shell survives Ctrl-C to tell.
+/// Runs a program (the fifth argument and on) in a terminal, and writes its process id, the modes of the terminal and
+/// its exit code to files. tmux knows some of it too, but now and then it misses how a program ended. The shell
+/// survives Ctrl-C to tell.
 const IN_TERMINAL: &str = r#"trap : INT QUIT
-pid=$1 status=$2
-shift 2
+pid=$1 before=$2 after=$3 status=$4
+shift 4
+stty -g >"$before"
 sh -c 'echo $$ >"$0"; exec "$@"' "$pid" "$@"
-echo $? >"$status""#;
+code=$?
+stty -g >"$after"
+echo $code >"$status""#;
 
 /// A program inside a terminal (tmux), to be looked at and typed into; ends when dropped.
 #[derive(Debug)]
 pub struct Tmux {
-    // Held for its folders.
-    _program: Program,
+    program: Program,
     dir: TempDir,
     server: Child,
 }
@@ -380,8 +386,8 @@ impl Tmux {
         command.arg("-D").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         die_with_parent(&mut command);
         let server = command.spawn().expect("tmux was found on the search path");
-        let terminal = Self { dir, server, _program: program };
-        let program = &terminal._program;
+        let terminal = Self { dir, server, program };
+        let program = &terminal.program;
         wait_until("the terminal to be ready", Duration::from_secs(20), || {
             terminal.client(["show-options", "-g"]).status.success().then_some(())
         });
@@ -400,12 +406,18 @@ impl Tmux {
             line.push(pair);
         }
         line.extend(["sh", "-c", IN_TERMINAL, "sh"].map(OsString::from));
-        line.extend([terminal.dir.path().join(PID), terminal.dir.path().join(STATUS)].map(OsString::from));
+        let file = |name: &str| OsString::from(terminal.dir.path().join(name));
+        line.extend([PID, MODES_BEFORE, MODES_AFTER, STATUS].map(file));
         line.push(program.path.clone().into());
         line.extend(program.before.iter().cloned());
         line.extend(args.iter().map(|a| a.as_ref().to_owned()));
         terminal.tmux(line);
         terminal
+    }
+
+    /// The program, to ask about what it kept.
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     fn client<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> std::process::Output {
@@ -430,6 +442,12 @@ impl Tmux {
     #[track_caller]
     pub fn capture(&self) -> String {
         self.tmux(["capture-pane", "-p", "-t", "test"])
+    }
+
+    /// As [`capture`](Self::capture), with what has scrolled off the top: tmux scrolls when a program has ended.
+    #[track_caller]
+    pub fn capture_with_history(&self) -> String {
+        self.tmux(["capture-pane", "-p", "-S", "-", "-t", "test"])
     }
 
     /// As [`capture`](Self::capture), with colours as escape sequences.
@@ -473,6 +491,25 @@ impl Tmux {
     /// The number in one of the files that [`IN_TERMINAL`] writes; `None` until its line is complete.
     fn number<T: std::str::FromStr>(&self, file: &str) -> Option<T> {
         std::fs::read_to_string(self.dir.path().join(file)).ok()?.strip_suffix('\n')?.parse().ok()
+    }
+
+    /// What tmux knows of the terminal, by one of its formats (`#{cursor_flag}`).
+    #[track_caller]
+    pub fn ask(&self, format: &str) -> String {
+        self.tmux(["display-message", "-p", "-t", "test", format]).trim().to_owned()
+    }
+
+    /// Modes of the terminal (`stty -g`) before the program and after it.
+    ///
+    /// # Panics
+    /// While the program runs.
+    #[track_caller]
+    pub fn modes(&self) -> (String, String) {
+        let read = |name: &str| {
+            let file = self.dir.path().join(name);
+            std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+        };
+        (read(MODES_BEFORE), read(MODES_AFTER))
     }
 
     /// Waits for the program to end, and returns its exit code.
