@@ -349,7 +349,7 @@ const MODES_AFTER: &str = "modes-after";
 const STATUS: &str = "status";
 /// Runs a program (the fifth argument and on) in a terminal, and writes its process id, the modes of the terminal and
 /// its exit code to files. tmux knows some of it too, but now and then it misses how a program ended. The shell
-/// survives Ctrl-C to tell.
+/// survives Ctrl-C to tell, and lives on: a dead terminal shows and answers other than what the program left.
 const IN_TERMINAL: &str = r#"trap : INT QUIT
 pid=$1 before=$2 after=$3 status=$4
 shift 4
@@ -357,7 +357,8 @@ stty -g >"$before"
 sh -c 'echo $$ >"$0"; exec "$@"' "$pid" "$@"
 code=$?
 stty -g >"$after"
-echo $code >"$status""#;
+echo $code >"$status"
+exec sleep 600"#;
 
 /// A program inside a terminal (tmux), to be looked at and typed into; ends when dropped.
 #[derive(Debug)]
@@ -391,7 +392,6 @@ impl Tmux {
         wait_until("the terminal to be ready", Duration::from_secs(20), || {
             terminal.client(["show-options", "-g"]).status.success().then_some(())
         });
-        terminal.tmux(["set-option", "-g", "remain-on-exit", "on"]);
         terminal.tmux(["set-option", "-g", "status", "off"]);
         let mut line: Vec<OsString> =
             ["new-session", "-d", "-s", "test", "-x", &columns.to_string(), "-y", &rows.to_string(), "-c"]
@@ -444,7 +444,7 @@ impl Tmux {
         self.tmux(["capture-pane", "-p", "-t", "test"])
     }
 
-    /// As [`capture`](Self::capture), with what has scrolled off the top: tmux scrolls when a program has ended.
+    /// As [`capture`](Self::capture), with what has scrolled off the top.
     #[track_caller]
     pub fn capture_with_history(&self) -> String {
         self.tmux(["capture-pane", "-p", "-S", "-", "-t", "test"])
