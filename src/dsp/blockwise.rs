@@ -102,6 +102,27 @@ wide! {
     }
 }
 
+wide! {
+    fn add(sum: &mut [f32; LAGS], block: &[f32; LAGS]) {
+        for (s, b) in sum.iter_mut().zip(block) {
+            *s += b;
+        }
+    }
+}
+
+wide! {
+    /// Normalised square difference at each lag from the correlations and the running sums of squares, of which the
+    /// last is that of lag 0, before the window and at its end.
+    fn normalise(correlation: &[f32; LAGS], before: &[f64], end: &[f64], out: &mut [f32; LAGS]) {
+        let (Some(before), Some(end)) = (before.first_chunk::<LAGS>(), end.first_chunk::<LAGS>()) else { return };
+        let own = end[LAGS - 1] - before[LAGS - 1];
+        for tau in 0..LAGS {
+            let energy = (own + (end[LAGS - 1 - tau] - before[LAGS - 1 - tau])) as f32;
+            out[tau] = if energy > 0.0 { 2.0 * correlation[tau] / energy } else { 0.0 };
+        }
+    }
+}
+
 impl Blockwise {
     pub(crate) fn new() -> Self {
         Self {
@@ -121,18 +142,16 @@ impl Blockwise {
     fn fill(&mut self, window: usize, lags: usize) {
         let mut sum = [0.0f32; LAGS];
         for b in 0..window.min(BLOCKS) {
-            let row = &self.blocks[(self.head + BLOCKS - 1 - b) % BLOCKS];
-            for (s, r) in sum.iter_mut().zip(row) {
-                *s += r;
-            }
+            add(&mut sum, &self.blocks[(self.head + BLOCKS - 1 - b) % BLOCKS]);
         }
         let start = LOW_LEN - window * LOW_HOP;
-        let own = self.squares[LOW_LEN] - self.squares[start];
-        for (tau, (n, c)) in self.nsdf.iter_mut().zip(&sum).take(lags).enumerate() {
-            let lagged = self.squares[LOW_LEN - tau] - self.squares[start - tau];
-            let m = (own + lagged) as f32;
-            *n = if m > 0.0 { 2.0 * c / m } else { 0.0 };
-        }
+        normalise(
+            &sum,
+            &self.squares[start + 1 - LAGS..=start],
+            &self.squares[LOW_LEN + 1 - LAGS..],
+            &mut self.nsdf,
+        );
+        self.nsdf[lags.min(LAGS)..].fill(0.0);
     }
 
     /// McLeod's choice among the peaks below `lags`: lag and height.

@@ -51,6 +51,8 @@ struct Hop {
 /// See the module.
 pub(crate) struct NoiseMeter {
     residual: Residual,
+    /// Noise in the window of the hop before, if it was measured then.
+    measured: Option<f32>,
     waiting: [Hop; DELAY],
     /// Low-band mean squares and pitches of the last window, newest last.
     powers: [f32; WINDOW_HOPS + 3],
@@ -67,6 +69,7 @@ impl NoiseMeter {
     pub(crate) fn new() -> Self {
         Self {
             residual: Residual::new(),
+            measured: None,
             waiting: [Hop::default(); DELAY],
             powers: [0.0; WINDOW_HOPS + 3],
             pitches: [0.0; WINDOW_HOPS],
@@ -80,6 +83,7 @@ impl NoiseMeter {
 
     /// Forgets what was heard (input lost); keeps the noise that was learnt.
     pub(crate) fn reset(&mut self) {
+        self.measured = None;
         self.waiting = [Hop::default(); DELAY];
         self.powers.fill(0.0);
         self.pitches.fill(0.0);
@@ -154,6 +158,7 @@ impl NoiseMeter {
     }
 
     fn measure(&mut self, end: u64, low: &LowHistory, tracker: &Tracker) -> Option<f32> {
+        let before = self.measured.take();
         let (f0, ended) = tracker.pitch()?;
         let clear = match (tracker.sounding_since(), ended) {
             (Some(onset), _) => end.saturating_sub(onset) >= WINDOW + ATTACK,
@@ -176,7 +181,10 @@ impl NoiseMeter {
         if self.pitches.iter().any(|&p| p > 0.0 && (p - f0).abs() > GLIDE * f0) {
             return None;
         }
-        Some(self.residual.measure(low.all(), f0))
+        // Windows of two hops in a row are nearly the same: one is measured.
+        let noise = before.unwrap_or_else(|| self.residual.measure(low.all(), f0));
+        self.measured = before.is_none().then_some(noise);
+        Some(noise)
     }
 
     fn judge(&self, hop: &Hop, tracker: &Tracker) -> (f32, f32) {
