@@ -400,9 +400,8 @@ wide! {
         let mut sums = [0.0f32; LANES];
         let mut from = 1;
         while from + LANES < n {
-            for k in 0..LANES {
-                let b = from + k;
-                sums[k] += (now[b] - before[b - 1].max(before[b]).max(before[b + 1])).max(0.0);
+            for (b, sum) in (from..).zip(&mut sums) {
+                *sum += (now[b] - before[b - 1].max(before[b]).max(before[b + 1])).max(0.0);
             }
             from += LANES;
         }

@@ -314,7 +314,6 @@ impl Tracker {
         let distance = pitch - s.recent;
         let (before, after) = self.energy_around(p.at);
         let gain = db(after) - db(before);
-        let back = (self.end.saturating_sub(p.at) as usize) / DECIMATION;
         // While the pitch glides, the past foretells nothing.
         let steady = (distance - octave_of(distance).unwrap_or(0.0)).abs() < STEADY_CENTS;
         let back = (self.end.saturating_sub(p.at) as usize) / DECIMATION;
