@@ -124,3 +124,52 @@ fn squeaks_over_ringing_strings_are_no_notes() {
         }
     }
 }
+
+/// The coach speaks at forty places of the performance: what rings when the gate opens was struck behind it and is no
+/// note, whatever squeaks meanwhile; what is struck well after it is.
+#[test]
+fn strings_that_ring_when_the_coach_falls_silent_are_no_notes() {
+    let performance = Performance {
+        scale: Scale::parse("A minor pentatonic").unwrap(),
+        bpm: 90.0,
+        pattern: Pattern::Mixed,
+        mistakes: "timing=14,wrong=0.08,detune=9,offset=-7,noise=0.15".parse::<Mistakes>().unwrap(),
+        seed: 5,
+        sample_rate: ANALYSIS_RATE,
+        bars: 12,
+        ..Performance::default()
+    };
+    let (samples, truth) = perform(&performance);
+    let index = |t: f64| (t * f64::from(ANALYSIS_RATE)) as usize;
+    for k in 0..40 {
+        let shut = 5.0 + 0.4 * f64::from(k);
+        let open = shut + 1.5 + 0.017 * f64::from(k);
+        let mut notes = Vec::new();
+        let mut take = |event: DspEvent| {
+            if let DspEvent::Note(n) = event {
+                notes.push(n);
+            }
+        };
+        let mut analyzer = Analyzer::new(AnalyzerConfig::default());
+        analyzer.set_origin(shut - 1.0);
+        analyzer.process(&samples[index(shut - 1.0)..index(shut)], &mut take);
+        analyzer.set_gated(true);
+        analyzer.process(&samples[index(shut)..index(open)], &mut take);
+        analyzer.set_gated(false);
+        analyzer.process(&samples[index(open)..index(open + 2.0)], &mut take);
+        analyzer.finish(&mut take);
+        let same = |t: &TruthNote, n: &NoteEvent| (n.onset - t.onset).abs() < 0.05 && n.midi == t.midi;
+        for note in notes.iter().filter(|n| n.onset > shut) {
+            assert!(
+                truth.iter().any(|t| same(t, note)),
+                "gate {shut:.2}..{open:.3}: {note:?} was not played"
+            );
+        }
+        for played in truth.iter().filter(|t| (open + 0.1..open + 1.5).contains(&t.onset)) {
+            assert!(
+                notes.iter().any(|n| same(played, n)),
+                "gate {shut:.2}..{open:.3}: {played:?} is missing"
+            );
+        }
+    }
+}

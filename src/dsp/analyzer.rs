@@ -27,10 +27,9 @@ impl Default for AnalyzerConfig {
     }
 }
 
-/// A note starts later than this after the gate has opened, samples: before, the last of the voice is still in it.
-const GATE_MARGIN: u64 = 2 * ANALYSIS_RATE as u64 / 1000;
-/// And later than this after lost input: before, a string that goes on sounding looks like a stroke.
-const GAP_MARGIN: u64 = 25 * ANALYSIS_RATE as u64 / 1000;
+/// A note starts later than this after the gate has opened or lost input has come back, samples: it takes so long to
+/// know a string that was struck before and goes on sounding, which else looks like a stroke.
+const OPENING: u64 = 80 * ANALYSIS_RATE as u64 / 1000;
 /// The clock stops counting lost samples here (six million years in), so that no sum of positions can overflow.
 const LAST: u64 = u64::MAX / 2;
 /// Hops without a note before the room is listened to (107 ms).
@@ -135,7 +134,7 @@ impl Analyzer {
         self.onsets.reset(self.position);
         self.noise.reset();
         self.powers = [0.0; 4];
-        self.deaf_until = self.position.saturating_add(GAP_MARGIN);
+        self.deaf_until = self.position.saturating_add(OPENING);
         sink(DspEvent::Gap { from: self.clock.seconds(from), to: self.clock.seconds(self.position) });
     }
 
@@ -144,7 +143,7 @@ impl Analyzer {
     /// with the next hop, its end being the last moment at which it was heard alone.
     pub fn set_gated(&mut self, gated: bool) {
         if self.gated && !gated {
-            self.deaf_until = self.position.saturating_add(GATE_MARGIN);
+            self.deaf_until = self.position.saturating_add(OPENING);
         }
         self.gated = gated;
         self.onsets.freeze(gated);
@@ -210,6 +209,9 @@ impl Analyzer {
 
         self.tracker.advance(end, low_power);
         let mut resolution = Resolution::Open;
+        if let Some(onset) = onset.as_ref().filter(|o| o.at < self.deaf_until) {
+            self.tracker.unsure(onset.at);
+        }
         if let Some(onset) = onset.filter(|o| o.at >= self.deaf_until) {
             resolution = self.tracker.propose(onset, end, &self.low, self.clock, sink);
         }

@@ -25,6 +25,9 @@ pub(crate) struct Sounding {
     pub(crate) decided: u64,
     /// Latest pitch.
     pub(crate) recent: f32,
+    /// Its stroke was not heard (gate, lost input): it is followed, so that it is not taken for a new note when
+    /// something else stirs, and never reported.
+    pub(crate) unheard: bool,
     /// Highest 21 ms mean square so far.
     pub(crate) peak: f32,
     /// End of the last voiced hop.
@@ -62,6 +65,7 @@ impl Sounding {
             onset,
             decided,
             recent: pitch,
+            unheard: false,
             peak,
             last_voiced: decided,
             unvoiced: 0,

@@ -136,6 +136,10 @@ pub(crate) struct Tracker {
     /// Samples before this belong to an earlier note or to lost input.
     fresh_from: u64,
     ended: Option<(u64, f32)>,
+    /// The gate has just opened, or input is back: what sounds may have been struck before.
+    just_opened: bool,
+    /// Unvoiced hops since then.
+    silent_hops: u32,
 }
 
 impl Tracker {
@@ -151,6 +155,8 @@ impl Tracker {
             end: 0,
             fresh_from: 0,
             ended: None,
+            just_opened: false,
+            silent_hops: 0,
         }
     }
 
@@ -161,7 +167,7 @@ impl Tracker {
 
     /// Onset of the sounding note.
     pub(crate) fn sounding_since(&self) -> Option<u64> {
-        self.sounding.as_ref().map(|s| s.onset)
+        self.sounding.as_ref().filter(|s| !s.unheard).map(|s| s.onset)
     }
 
     /// Sample of the undecided onset.
@@ -171,7 +177,7 @@ impl Tracker {
 
     /// Pitch of the sounding note, or of the last one with the sample of its end, Hz.
     pub(crate) fn pitch(&self) -> Option<(f32, Option<u64>)> {
-        match (&self.sounding, self.ended) {
+        match (self.sounding.as_ref().filter(|s| !s.unheard), self.ended) {
             (Some(s), _) => Some((self.hz(s.recent), None)),
             (None, Some((end, hz))) => Some((hz, Some(end))),
             (None, None) => None,
@@ -248,6 +254,9 @@ impl Tracker {
         if self.pending.is_some() {
             return self.step_pending(heard, clock, sink);
         }
+        if self.sounding.is_none() && self.just_opened {
+            self.step_opened(heard);
+        }
         self.step_sounding(heard, onsets, clock, sink);
         Resolution::Open
     }
@@ -307,6 +316,24 @@ impl Tracker {
         Resolution::Open
     }
 
+    /// After the gate or lost input: a string may ring whose stroke was not heard.
+    fn step_opened(&mut self, heard: &Heard<'_>) {
+        let Some(e) = heard.estimate else {
+            self.silent_hops += 1;
+            self.just_opened = self.silent_hops < END_HOPS;
+            return;
+        };
+        self.silent_hops = 0;
+        if e.settled {
+            let pitch = self.absolute(e.f0);
+            let mut s = Sounding::new(self.fresh_from, heard.end, pitch, heard.power);
+            s.unheard = true;
+            s.add(heard.end, pitch, e.clarity, e.settled);
+            self.sounding = Some(s);
+            self.just_opened = false;
+        }
+    }
+
     /// Whether the pending onset, whose pitch has settled, starts a new note rather than going on with the old one.
     fn is_new(&self, p: &Pending, low: Option<&LowHistory>) -> bool {
         let Some(s) = &self.sounding else { return true };
@@ -362,6 +389,7 @@ impl Tracker {
             self.sounding = None;
         }
         self.end_note(p.at, clock, sink);
+        self.just_opened = false;
         self.start(Sounding::new(p.at, end, pitch, p.peak), clock, sink);
         if let Some(s) = &mut self.sounding {
             for &q in &p.pitches[..p.count] {
@@ -471,6 +499,9 @@ impl Tracker {
         let Some(mut s) = self.sounding.take() else { return };
         self.jump = None;
         let at = at.max(s.onset);
+        if s.unheard {
+            return;
+        }
         self.ended = Some((at, self.hz(s.recent)));
         let Some(verdict) = s.verdict(at).filter(|v| v.hops >= LEAST_HOPS) else { return };
         let f0 = self.hz(verdict.pitch);
@@ -505,11 +536,22 @@ impl Tracker {
         self.fresh_from = at;
     }
 
+    /// A stroke that may be none (just after the gate): whatever sounds from here on is followed, not reported.
+    pub(crate) fn unsure(&mut self, at: u64) {
+        self.sounding = None;
+        self.jump = None;
+        self.fresh_from = at;
+        self.just_opened = true;
+        self.silent_hops = 0;
+    }
+
     /// Input was lost, or the gate was shut: what comes is fresh from `position` on.
     pub(crate) fn restart(&mut self, position: u64) {
         self.fresh_from = position;
         self.powers = [0.0; POWERS];
         self.ended = None;
+        self.just_opened = true;
+        self.silent_hops = 0;
         self.end = position;
     }
 }
