@@ -326,7 +326,7 @@ fn draw_advice(frame: &mut Frame, area: Rect, s: &Screen) {
     let block = panel(&title);
     let lines = match &s.advice {
         Some(a) => {
-            let mark = if a.speaking { "🔊 " } else { "" };
+            let mark = if a.speaking { "♪ " } else { "" };
             vec![
                 Line::from(Span::raw(format!("{mark}{}", a.text))),
                 Line::from(Span::styled(

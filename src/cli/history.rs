@@ -290,7 +290,7 @@ pub fn full_text(full: &FullSession, zone: &TimeZone) -> String {
             };
             let heard = match a.spoken {
                 Some(true) => ", heard",
-                Some(false) => ", not heard",
+                Some(false) => ", not heard to its end",
                 None => "",
             };
             let _ = writeln!(out, "  {}{kind} ({}{heard}): {}", clock(a.at_s), a.source, a.text.trim());
