@@ -58,7 +58,14 @@ impl Config {
     pub fn secrets(&self) -> Vec<Secret> {
         let keys = [&self.llm.api_key, &self.speech.api_key, &self.telemetry.otlp_headers];
         let fallbacks = self.llm.fallbacks.iter().map(|f| &f.api_key);
-        keys.into_iter().chain(fallbacks).filter(|s| !s.is_empty()).cloned().collect()
+        let urls = [&self.llm.base_url, &self.speech.base_url, &self.telemetry.otlp_endpoint];
+        let in_urls = urls
+            .into_iter()
+            .chain(self.llm.fallbacks.iter().map(|f| &f.base_url))
+            .flat_map(|url| crate::http::secrets_in(url))
+            .map(Secret::new);
+        let given = keys.into_iter().chain(fallbacks).filter(|s| !s.is_empty()).cloned();
+        given.chain(in_urls).collect()
     }
 }
 
@@ -175,6 +182,7 @@ impl Default for Audio {
 #[serde(deny_unknown_fields, default)]
 pub struct Llm {
     /// Base URL of an OpenAI-compatible server; empty: `https://api.openai.com/v1` when there is a key, else the offline coach.
+    #[serde(serialize_with = "shown_url")]
     pub base_url: String,
     /// Key; local servers need none.
     #[serde(skip_serializing)]
@@ -233,6 +241,7 @@ pub struct Fallback {
     pub model: String,
     /// Base URL; empty: as the first model's.
     #[serde(default)]
+    #[serde(serialize_with = "shown_url")]
     pub base_url: String,
     /// Key; empty: as the first model's, if the base URL is the same too (a key never goes to another host).
     #[serde(default, skip_serializing)]
@@ -246,6 +255,7 @@ pub struct Speech {
     /// Engines in order of preference: `openai`, `espeak-ng`, `command`, `none`; `auto`: what is configured, then espeak-ng.
     pub engine: Vec<String>,
     /// Base URL of an OpenAI-compatible `/audio/speech` server; empty: OpenAI's, when there is a key.
+    #[serde(serialize_with = "shown_url")]
     pub base_url: String,
     /// Key; empty: the language model's, if the host is the same.
     #[serde(skip_serializing)]
@@ -268,6 +278,7 @@ pub struct Speech {
     /// espeak-ng words per minute.
     pub espeak_speed: u32,
     /// Command that takes text on stdin and writes signed 16-bit mono PCM, as a list of arguments.
+    #[serde(serialize_with = "shown_command")]
     pub command: Vec<String>,
     /// Rate of the command's PCM, Hz.
     pub command_sample_rate: u32,
@@ -302,6 +313,7 @@ impl Default for Speech {
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
     /// Base URL of an OTLP/HTTP collector (`/v1/traces` is appended, as the OpenTelemetry specification says); empty: none.
+    #[serde(serialize_with = "shown_url")]
     pub otlp_endpoint: String,
     /// Headers for it, `key=value,key=value`. They go to that endpoint alone.
     #[serde(skip_serializing)]
@@ -356,6 +368,16 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_empty() { "Secret(unset)" } else { "Secret(set)" })
     }
+}
+
+/// A URL is stored and traced without user, password and query.
+fn shown_url<S: serde::Serializer>(url: &str, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&crate::http::shown(url))
+}
+
+/// A command is stored and traced without its arguments: people put keys there.
+fn shown_command<S: serde::Serializer>(words: &[String], s: S) -> Result<S::Ok, S::Error> {
+    s.collect_seq(words.iter().take(1))
 }
 
 mod duration {

@@ -81,6 +81,16 @@ pub fn shown(url: &str) -> String {
     }
 }
 
+/// What in a URL may be a key: user, password and the values of its query.
+#[must_use]
+pub fn secrets_in(url: &str) -> Vec<String> {
+    let Ok(url) = Url::parse(url.trim()) else { return Vec::new() };
+    let user = (!url.username().is_empty()).then(|| url.username().to_owned());
+    let password = url.password().map(str::to_owned);
+    let query = url.query_pairs().map(|(_, value)| value.into_owned());
+    user.into_iter().chain(password).chain(query).filter(|s| !s.is_empty()).collect()
+}
+
 /// The client for this origin. A server on this machine is never asked through a proxy, whatever the environment says.
 ///
 /// # Errors

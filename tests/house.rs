@@ -17,13 +17,14 @@ const LAYERS: [&[&str]; 5] = [
 /// Imports within a layer, (who, whom). In the pure core, sound becomes events and events become scores; above it,
 /// errors are told with their causes as `span` tells them, and HTTP keeps the keys that `config` wraps; of the ports,
 /// only telemetry knows another: its spans are kept in the store before they are delivered.
-const BESIDE: [(&str, &str); 7] = [
+const BESIDE: [(&str, &str); 8] = [
     ("dsp", "music"),
     ("practice", "music"),
     ("practice", "dsp"),
     ("prompt", "span"),
     ("http", "span"),
     ("http", "config"),
+    ("config", "http"),
     ("telemetry", "store"),
 ];
 /// From this layer on, neighbours may name each other: actors hold each other's stubs, the top wires everything.

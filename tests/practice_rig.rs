@@ -577,3 +577,36 @@ fn one_program_at_a_time_captures_on_a_data_folder() {
     running.wait().ok();
     assert_eq!(common::session::sessions(&program).len(), 1);
 }
+
+/// Closing the window of the terminal is a way to end a practice: it is summed up, stored and traced as any other.
+#[test]
+fn closing_the_terminal_ends_the_session_properly() {
+    let data = tempfile::tempdir().expect("a data folder");
+    let folder = data.path().to_str().expect("a plain path").to_owned();
+    let on = |args: &[&str]| -> Vec<String> {
+        ["--data-dir", &folder].iter().chain(args).map(|a| (*a).to_owned()).collect()
+    };
+    let program = || Program::new(env!("CARGO_BIN_EXE_fretcoach"));
+    let terminal = Tmux::new(program(), &on(&["practice", "--input", "demo", "--no-speech"]));
+    terminal.wait_for("notes: 3 right", SOON);
+    let pid = terminal.pid();
+    drop(terminal);
+    common::wait_until("the program to end", SOON, || {
+        (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
+    let read = |args: &[&str]| -> serde_json::Value {
+        let done = program().run(&on(args)).ok();
+        serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}: {}", done.stdout))
+    };
+    let session = &read(&["history", "latest", "--format", "json"])["session"];
+    assert_eq!(session["end"], "finished", "{session}");
+    assert!(session["scores"]["overall"].is_number(), "{session}");
+    let traces = read(&["traces", "--format", "json"]);
+    let root = traces["traces"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|t| t["name"] == "practice session")
+        .unwrap_or_else(|| panic!("no trace of the session: {traces}"));
+    assert!(root["ended_at"].is_string() && root["errors"] == 0, "{root}");
+}

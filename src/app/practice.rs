@@ -19,7 +19,7 @@ use super::{recover, setup};
 use crate::audio::echo::EchoGate;
 use crate::audio::engine::{Engine, EngineSettings, Monitor};
 use crate::audio::player::{Player, PlayerSettings};
-use crate::cli::exit::{Exit, Stop};
+use crate::cli::exit::{Exit, Stop, complain};
 use crate::cli::screen::Screen;
 use crate::cli::{display, plain};
 use crate::coach::{self, CoachContext};
@@ -31,7 +31,7 @@ use crate::practice::session::Session as Judge;
 use crate::practice::types::Metric;
 use crate::span::{Kind, SpanExt, Thread};
 use crate::store::{CaptureLock, LockError, NewSession, SessionId, SessionWriter, Store};
-use crate::telemetry::{self, About, LOG_FILE, Log, Patience, Telemetry};
+use crate::telemetry::{self, About, LOG_FILE, Log, Patience, Telemetry, TelemetryError};
 
 /// Commands that may wait: a foot switch is slower than the session.
 const COMMANDS: usize = 16;
@@ -45,6 +45,8 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
         let exit = if matches!(e, LockError::Held { .. }) { Exit::Busy } else { Exit::Data };
         Stop::because(exit, &e)
     })?;
+    // An unwritable log is told by telemetry below.
+    let _ = telemetry::rotate_log(&config.data_dir.join(LOG_FILE));
     let chatter = Diverted::to(&config.data_dir.join(LOG_FILE));
     let chosen = input::choose(&config);
     input::complete(&mut config, &chosen);
@@ -175,7 +177,7 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     drop(player);
     drop(chatter);
     if let Ok(Err(e)) = shown {
-        eprintln!("fretcoach: the display failed: {e}");
+        complain(format_args!("the display failed: {e}"));
     }
     if live {
         let summary = plain::line(&News::Summary(Box::new(ended.summary.clone())));
@@ -203,7 +205,10 @@ async fn start_telemetry(config: &Config, store: Store) -> Result<Telemetry, Sto
         secrets: config.secrets(),
         patience: Patience::default(),
     };
-    telemetry::init(&config.telemetry, &about, store).await.map_err(|e| Stop::because(Exit::Config, &e))
+    telemetry::init(&config.telemetry, &about, store).await.map_err(|e| {
+        let exit = if matches!(e, TelemetryError::Store(_)) { Exit::Data } else { Exit::Config };
+        Stop::because(exit, &e)
+    })
 }
 
 fn title(scale: Option<&Scale>, bpm: Option<f64>) -> String {

@@ -36,6 +36,11 @@ use crate::store::{AdviceId, AdviceKind, AdviceRow, GapRow, LoopCost, SessionWri
 const TICK: Duration = Duration::from_millis(20);
 /// How often the running scores are computed for the display.
 const SCORE_EVERY: Duration = Duration::from_millis(250);
+/// Longest time for the summary to be written and heard: sixty words take half a minute to say, a model and its fallbacks
+/// up to another minute to write.
+const SUMMARY_PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time for a voice that was told to be silent.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end of a session waits for a store that cannot be written.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// No note for this long counts as a pause in the playing: a beat and a half at 120 bpm.
@@ -123,8 +128,8 @@ pub struct Session {
     /// Capture clock, seconds: end of the last hop.
     now: f64,
     window_start: f64,
-    /// Seconds of the running window in which judging was paused.
-    paused_seconds: f64,
+    /// Seconds of the running window without input, paused or lost.
+    missing_seconds: f64,
     paused: bool,
     muted: bool,
     last_note_end: f64,
@@ -142,6 +147,10 @@ pub struct Session {
     advised: u64,
     /// Span of the device fault that lasts.
     last_fault: Option<Span>,
+    /// The input is a sound card.
+    from_device: bool,
+    /// Since when there is no input.
+    lost_since: Option<Instant>,
     /// Fault of the device, until the gap it made has come.
     lost: Option<String>,
     last_said: String,
@@ -167,7 +176,7 @@ impl Session {
             stats,
             now: 0.0,
             window_start: 0.0,
-            paused_seconds: 0.0,
+            missing_seconds: 0.0,
             paused: false,
             muted: false,
             last_note_end: 0.0,
@@ -179,6 +188,8 @@ impl Session {
             early: HashMap::new(),
             advised: 0,
             last_fault: None,
+            from_device: false,
+            lost_since: None,
             lost: None,
             last_said: String::new(),
             asked: false,
@@ -253,9 +264,9 @@ impl Session {
     fn gap(&mut self, from: f64, to: f64) {
         self.now = to;
         self.sounding = false;
+        self.missing_seconds += to - from;
         let cause = if self.pause_ended {
             self.pause_ended = false;
-            self.paused_seconds += to - from;
             "paused".to_owned()
         } else {
             self.p.screen.send_modify(|s| s.gap_seconds += to - from);
@@ -264,14 +275,16 @@ impl Session {
         self.p.writer.gap(GapRow { from, to, cause });
     }
 
-    /// Seconds of playing in the running window: pauses do not count.
+    /// Seconds of playing in the running window: pauses and lost input do not count.
     fn played_in_window(&self) -> f64 {
-        self.now - self.window_start - self.paused_seconds
+        self.now - self.window_start - self.missing_seconds
     }
 
     fn time_is_up(&self) -> bool {
         let minutes = self.p.config.practice.minutes;
-        minutes > 0.0 && self.now >= minutes * 60.0
+        // The clock of the music stands still while there is no input; the player's time does not.
+        let lost = self.lost_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        minutes > 0.0 && self.now + lost >= minutes * 60.0
     }
 
     /// Closes the running window; with `advise`, the coach is asked about it.
@@ -279,7 +292,7 @@ impl Session {
         let closed_at = Instant::now();
         let window = self.p.judge.close_window(self.now);
         self.window_start = self.now;
-        self.paused_seconds = 0.0;
+        self.missing_seconds = 0.0;
         for note in self.p.judge.closed_notes() {
             if !note.note.gated {
                 *(if note.right { &mut self.right } else { &mut self.wrong }) += 1;
@@ -326,7 +339,8 @@ impl Session {
             Command::Quit => return true,
             Command::TogglePause => {
                 self.paused = !self.paused;
-                self.pause_ended = !self.paused;
+                // A recording waits while judging is paused; a device goes on, and leaves a gap.
+                self.pause_ended = !self.paused && self.from_device;
                 self.sounding = false;
                 if let Some(engine) = &self.engine {
                     engine.pause(self.paused);
@@ -370,6 +384,7 @@ impl Session {
                 step.put(attr::DEVICE_FAULT, fault.word());
                 step.output_text(&format!("{name}: {fault}"));
                 self.lost = Some(fault.word().into());
+                self.lost_since.get_or_insert_with(Instant::now);
                 self.p.screen.send_modify(|s| s.device_state = DeviceState::Lost(fault.to_string()));
                 self.news(News::Device(format!("{name} was lost: {fault}; looking for it")));
                 tracing::warn!(device = name, fault = fault.word(), "input lost");
@@ -401,6 +416,8 @@ impl Session {
 
     /// The input is there (again).
     fn input(&mut self, stream: &StreamInfo) {
+        self.from_device = !matches!(stream.host.as_str(), "file" | "source");
+        self.lost_since = None;
         let name = match stream.host.as_str() {
             "file" | "source" => stream.name.clone(),
             host => {
@@ -437,7 +454,10 @@ impl Session {
                     self.say(format!("not spoken: {reason}"));
                 }
             }
-            CoachEvent::Skipped { reason } => self.say(format!("no advice ({reason})")),
+            CoachEvent::Skipped { reason } => {
+                self.asked = false;
+                self.say(format!("no advice ({reason})"));
+            }
         }
     }
 
@@ -594,9 +614,20 @@ impl Session {
         if summary.facts.note_count > 0 {
             let coach = self.p.coach.clone();
             let mut spoken = std::pin::pin!(coach.summary(summary.clone()));
+            let mut patience = std::pin::pin!(tokio::time::sleep(SUMMARY_PATIENCE));
+            let mut silenced = false;
             loop {
                 tokio::select! {
                     () = &mut spoken => break,
+                    () = &mut patience => {
+                        if silenced {
+                            tracing::warn!("the summary did not end; the session ends without it");
+                            break;
+                        }
+                        self.p.coach.stop_voice();
+                        silenced = true;
+                        patience.as_mut().reset(tokio::time::Instant::now() + SILENCE_PATIENCE);
+                    }
                     Some(event) = self.p.coach_events.recv() => self.coach(event),
                     Some(command) = self.p.commands.recv() => match command {
                         Command::StopVoice | Command::Quit => self.p.coach.stop_voice(),

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::chatter;
 use super::session::Command;
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, complain};
 
 /// Counts the interrupts of a session, wherever they come from. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,9 +32,7 @@ impl Interrupts {
                 ratatui::restore();
             }
             chatter::restore();
-            eprintln!(
-                "fretcoach: stopped at once; what was played is kept, the next start closes the session"
-            );
+            complain("stopped at once; what was played is kept, the next start closes the session");
             std::process::exit(Exit::Aborted as i32);
         }
         self.quit();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::exit::{Exit, Stop};
+use super::exit::{Exit, Stop, complain};
 use super::text;
 use crate::alloc_count;
 use crate::app::setup;
@@ -136,7 +136,7 @@ pub fn run(config: &Config, path: &Path, format: Format) -> Result<Exit, Stop> {
         eprintln!();
     }
     if let Some(warning) = source.warning() {
-        eprintln!("fretcoach: {warning}");
+        complain(warning);
     }
     debug_assert!(stats.hops as f64 * HOP as f64 <= stats.audio_s * f64::from(ANALYSIS_RATE) + BLOCK as f64);
     let summary = judge.finish(stats.audio_s);

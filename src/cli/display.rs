@@ -60,8 +60,9 @@ pub async fn run(
                     if is_interrupt(&key) {
                         interrupts.interrupt();
                     } else if let Some(command) = command(&key) {
-                        // The session has ended: there is nobody left to ask.
-                        let _ = commands.send(command).await;
+                        // A full queue means a session that is busy ending: the key is dropped, since waiting here
+                        // would keep Ctrl-C from being read.
+                        let _ = commands.try_send(command);
                     }
                 }
                 Ok(_) => {}

@@ -368,7 +368,7 @@ async fn check_exporter(config: &Config, store: Option<Store>, report: &mut Repo
     drop(span);
     let flushed = telemetry.flush(config.telemetry.flush_timeout).await;
     let stats = telemetry.stats();
-    let endpoint = &config.telemetry.otlp_endpoint;
+    let endpoint = crate::http::shown(&config.telemetry.otlp_endpoint);
     if stats.parked > 0 {
         let said = format!("{endpoint} refused the test trace; see `fretcoach traces {}`", &trace[..8]);
         report.add("traces", State::Bad, said);

@@ -40,6 +40,12 @@ pub const CODES: [(Exit, &str, &str); 10] = [
     (Exit::Aborted, "aborted", "stopped at once by a second Ctrl-C"),
 ];
 
+/// One line on standard error. A terminal or pipe that is gone is no reason to fail, let alone to panic.
+pub fn complain(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "fretcoach: {line}");
+}
+
 /// An error that ends the program: one line for the user, and the code.
 #[derive(Debug)]
 pub struct Stop {

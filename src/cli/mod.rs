@@ -23,7 +23,7 @@ use clap::{ArgMatches, FromArgMatches};
 use crate::app::{boot, practice};
 use crate::config::Config;
 use crate::store::{Store, StoreError};
-use exit::{Exit, Stop};
+use exit::{Exit, Stop, complain};
 use history::HistoryArgs;
 use traces::TracesArgs;
 
@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         }
     };
     let exit = run(&matches).unwrap_or_else(|stop| {
-        eprintln!("fretcoach: {stop}");
+        complain(&stop);
         stop.exit
     });
     ExitCode::from(exit as u8)

@@ -303,7 +303,10 @@ fn validate(c: &Config) -> Result<(), ConfigError> {
         if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(ConfigError::Value {
                 name: key.into(),
-                message: format!("`{url}` is not a URL: it starts with http:// or https://"),
+                message: format!(
+                    "`{}` is not a URL: it starts with http:// or https://",
+                    crate::http::shown(url)
+                ),
             });
         }
     }
@@ -451,5 +454,26 @@ mod tests {
         assert_eq!(c.llm.api_key.reveal(), "sk-very-secret");
         let shown = format!("{c:?}{}", serde_json::to_string(&c).unwrap());
         assert!(!shown.contains("very-secret"));
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_stored_and_is_known_as_a_secret() {
+        let sources = Sources {
+            environment: env(&[
+                ("OPENAI_BASE_URL", "http://me:hunter22hunter@127.0.0.1:1/v1?key=abcdefgh1"),
+                ("FRETCOACH_FALLBACKS", "m@http://you:hunter33hunter@127.0.0.1:2/v1"),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://o:hunter44hunter@127.0.0.1:3"),
+                ("FRETCOACH_SPEECH_COMMAND", "say --key hunter55hunter"),
+            ]),
+            ..Sources::default()
+        };
+        let c = load(&sources).unwrap();
+        let stored = serde_json::to_string(&c).unwrap();
+        assert!(!stored.contains("hunter") && !stored.contains("abcdefgh1"), "{stored}");
+        assert!(stored.contains("http://127.0.0.1:1/v1") && stored.contains("say"));
+        let secrets: Vec<_> = c.secrets().iter().map(|s| s.reveal().to_owned()).collect();
+        for secret in ["hunter22hunter", "abcdefgh1", "hunter33hunter", "hunter44hunter"] {
+            assert!(secrets.iter().any(|s| s == secret), "{secret} is not known as a secret");
+        }
     }
 }

@@ -149,7 +149,7 @@ fn partial(response: &Response<Bytes>) -> Option<(i64, String)> {
 
 /// The traces address of a collector: `/v1/traces` appended to its base, as the OpenTelemetry specification says.
 pub(super) fn traces_url(base: &str) -> Result<Url, TelemetryError> {
-    let wrong = |message: String| TelemetryError::Endpoint { endpoint: base.to_owned(), message };
+    let wrong = |message: String| TelemetryError::Endpoint { endpoint: crate::http::shown(base), message };
     let trimmed = base.trim().trim_end_matches('/');
     let full =
         if trimmed.ends_with("/v1/traces") { trimmed.to_owned() } else { format!("{trimmed}/v1/traces") };

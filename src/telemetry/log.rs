@@ -49,7 +49,9 @@ impl LogWriter {
             Log::File(path) => match open(path) {
                 Ok(file) => Target::File(Arc::new(Mutex::new(file))),
                 Err(error) => {
-                    eprintln!(
+                    // Standard error that is gone is no reason to panic.
+                    let _ = writeln!(
+                        io::stderr(),
                         "fretcoach: no log will be kept: {} cannot be written ({error})",
                         path.display()
                     );
@@ -61,13 +63,22 @@ impl LogWriter {
     }
 }
 
+/// Puts a log aside that has grown long, so that everything of this start stands in a new one.
+///
+/// # Errors
+/// When the file cannot be renamed.
+pub fn rotate(path: &Path) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|m| m.len() > MAX_LOG) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    Ok(())
+}
+
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    if fs::metadata(path).is_ok_and(|m| m.len() > MAX_LOG) {
-        fs::rename(path, path.with_extension("log.1"))?;
-    }
+    rotate(path)?;
     OpenOptions::new().append(true).create(true).open(path)
 }
 

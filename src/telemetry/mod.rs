@@ -31,7 +31,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use delivery::{OTLP, Patience};
-pub use log::{LOG_FILE, Log};
+pub use log::{LOG_FILE, Log, rotate as rotate_log};
 
 use crate::config;
 use crate::names;
