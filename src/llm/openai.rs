@@ -12,7 +12,6 @@ use async_openai::Client;
 use async_openai::config::OpenAIConfig;
 use async_openai::error::{OpenAIError, StreamError};
 use async_openai::middleware::HttpRequestFactory;
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
@@ -29,6 +28,8 @@ pub const OPENAI: &str = "https://api.openai.com/v1";
 /// How often a request is asked again because the server refused a parameter: each of the three once, and
 /// `max_tokens` under its two names.
 const MAX_ADAPTATIONS: usize = 4;
+/// Read at most of an answer that is no stream, bytes: an error page, or a whole answer of a few hundred tokens.
+const MAX_PAGE: usize = 1024 * 1024;
 
 /// One model on one server.
 pub struct OpenAiModel {
@@ -445,7 +446,19 @@ fn tokens(usage: &Value) -> Usage {
 #[error("the server answered {status}")]
 struct Refused {
     status: u16,
-    body: Bytes,
+    body: Vec<u8>,
+}
+
+/// An answer that is no stream, or the begin of it.
+async fn begin_of(response: reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut pieces = response.bytes_stream();
+    while body.len() < MAX_PAGE
+        && let Some(piece) = pieces.next().await.transpose()?
+    {
+        body.extend_from_slice(&piece[..piece.len().min(MAX_PAGE - body.len())]);
+    }
+    Ok(body)
 }
 
 fn refusal(error: &OpenAIError) -> Option<&Refused> {
@@ -478,7 +491,7 @@ impl Transport {
         if status.is_success() && !page && !json {
             return Ok(response);
         }
-        let body = response.bytes().await.map_err(OpenAIError::Reqwest)?;
+        let body = begin_of(response).await.map_err(OpenAIError::Reqwest)?;
         if status.is_success()
             && json
             && let Ok(whole) = serde_json::from_slice::<Value>(&body)
@@ -554,6 +567,13 @@ mod tests {
 
         let known = Dialect::guess("api.openai.com", "gpt-5-mini").body("gpt-5-mini", &request());
         assert!(known.get("temperature").is_none() && known.get("max_completion_tokens").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_page_without_end_is_read_up_to_a_limit() {
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 1000]));
+        let response = ::http::Response::new(reqwest::Body::wrap_stream(endless));
+        assert_eq!(begin_of(response.into()).await.unwrap().len(), MAX_PAGE);
     }
 
     #[test]
