@@ -2,6 +2,7 @@
 
 mod engines;
 mod fake;
+mod limits;
 mod openai;
 mod pcm;
 mod program;
@@ -53,6 +54,16 @@ pub enum SpeechError {
         /// The limit.
         after: std::time::Duration,
     },
+    /// Sound came, but the sentence was not complete in time.
+    #[error(
+        "{engine} did not end the sentence within {after:?}; check the server or choose another speech engine"
+    )]
+    Unfinished {
+        /// Engine.
+        engine: &'static str,
+        /// The limit.
+        after: std::time::Duration,
+    },
 }
 
 impl SpeechError {
@@ -62,7 +73,7 @@ impl SpeechError {
         match self {
             Self::Start { .. } => "engine_missing",
             Self::Failed { .. } => "engine_failed",
-            Self::Timeout { .. } => "timeout",
+            Self::Timeout { .. } | Self::Unfinished { .. } => "timeout",
         }
     }
 }

@@ -11,13 +11,16 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::limits::{Limited, Pieces};
 use super::pcm::{Samples, Trim, Wav};
 use super::{PcmStream, SpeechError, Voice};
 use crate::config::{Secret, Speech};
 use crate::http::{self, Origin};
 
+/// Read at most of a page that is no sound, bytes: a sentence of it is repeated.
+const MAX_PAGE: usize = 64 * 1024;
 /// Name of the engine.
 pub(super) const ENGINE: &str = "openai";
 
@@ -100,7 +103,7 @@ impl OpenAiVoice {
             if response.status().is_success() {
                 break response;
             }
-            let body = timeout_at(until, response.bytes()).await.map_err(|_| late())?.unwrap_or_default();
+            let body = timeout_at(until, begin_of(response)).await.map_err(|_| late())?;
             let refused = matches!(status, 400 | 422)
                 && String::from_utf8_lossy(&body).contains("instructions")
                 && !self.plain.swap(true, Relaxed);
@@ -111,7 +114,7 @@ impl OpenAiVoice {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.to_ascii_lowercase();
         if kind.contains("json") || kind.starts_with("text/") {
-            let body = timeout_at(until, response.bytes()).await.map_err(|_| late())?.unwrap_or_default();
+            let body = timeout_at(until, begin_of(response)).await.map_err(|_| late())?;
             let said = http::message(&body, &self.key);
             return Err(self.failed(&format!("{} sent {kind} instead of sound ({said})", self.shown)));
         }
@@ -122,31 +125,24 @@ impl OpenAiVoice {
                 self.shown
             )));
         }
-        let mut sound = Sound {
+        let sound = Sound {
             shown: self.shown.clone(),
             key: self.key.clone(),
             bytes: response.bytes_stream().boxed(),
             rate: rate_of(&kind).unwrap_or(self.rate),
             form: Form::Unknown(Vec::new()),
             trim: Trim::new(),
-            patience: self.patience,
         };
-        let first = match timeout_at(until, sound.piece()).await {
-            Err(_) => return Err(late()),
-            Ok(Some(first)) => first?,
-            Ok(None) => return Err(self.failed("the answer held no sound")),
-        };
-        let sample_rate = sound.rate;
-        let rest = stream::unfold(Some(sound), |sound| async move {
-            let mut sound = sound?;
-            match timeout(sound.patience, sound.piece()).await {
-                Ok(Some(Ok(piece))) => Some((Ok(piece), Some(sound))),
-                Ok(Some(Err(error))) => Some((Err(error), None)),
-                Ok(None) => None,
-                Err(_) => Some((Err(SpeechError::Timeout { engine: ENGINE, after: sound.patience }), None)),
+        let mut sound = Limited::new(sound, self.patience);
+        match timeout_at(until, sound.first()).await {
+            Err(_) => Err(late()),
+            Ok(None) => Err(self.failed("the answer held no sound")),
+            Ok(Some(first)) => {
+                let (first, sample_rate) = first?;
+                let chunks = stream::once(async { Ok(first) }).chain(sound.rest()).boxed();
+                Ok(PcmStream { sample_rate, chunks })
             }
-        });
-        Ok(PcmStream { sample_rate, chunks: stream::once(async { Ok(first) }).chain(rest).boxed() })
+        }
     }
 
     fn refused(&self, status: u16, body: &[u8]) -> SpeechError {
@@ -186,6 +182,19 @@ impl Voice for OpenAiVoice {
     }
 }
 
+/// What a server wrote instead of sound, or the begin of it. It is only an explanation: what is lost on the way is
+/// left out.
+async fn begin_of(response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut pieces = response.bytes_stream();
+    while body.len() < MAX_PAGE
+        && let Some(Ok(piece)) = pieces.next().await
+    {
+        body.extend_from_slice(&piece[..piece.len().min(MAX_PAGE - body.len())]);
+    }
+    body
+}
+
 /// `audio/pcm;rate=24000`
 fn rate_of(content_type: &str) -> Option<u32> {
     let rate = content_type.split(';').find_map(|p| p.trim().strip_prefix("rate="))?;
@@ -207,12 +216,24 @@ struct Sound {
     rate: u32,
     form: Form,
     trim: Trim,
-    patience: Duration,
+}
+
+impl Pieces for Sound {
+    fn engine(&self) -> &'static str {
+        ENGINE
+    }
+
+    fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    fn piece(&mut self) -> BoxFuture<'_, Option<Result<Vec<f32>, SpeechError>>> {
+        Box::pin(self.next())
+    }
 }
 
 impl Sound {
-    /// The next piece that is not empty.
-    async fn piece(&mut self) -> Option<Result<Vec<f32>, SpeechError>> {
+    async fn next(&mut self) -> Option<Result<Vec<f32>, SpeechError>> {
         loop {
             let bytes = match self.bytes.next().await? {
                 Ok(bytes) => bytes,
@@ -286,7 +307,6 @@ mod tests {
             rate: 24_000,
             form: Form::Unknown(Vec::new()),
             trim: Trim::new(),
-            patience: Duration::from_secs(1),
         }
     }
 
@@ -317,6 +337,13 @@ mod tests {
         let (_, error) = all(sound(&[b"<!DOCTYPE html><p>Login</p>"])).await;
         assert!(error.unwrap_err().contains("Login"));
         assert!(all(sound(&[b"ID3\x04..."])).await.1.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_page_without_end_is_read_up_to_a_limit() {
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1000])));
+        let response = ::http::Response::new(reqwest::Body::wrap_stream(endless));
+        assert_eq!(begin_of(response.into()).await.len(), MAX_PAGE);
     }
 
     #[test]

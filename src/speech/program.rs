@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::limits::{Limited, Pieces};
 use super::pcm::{Samples, Trim, Wav};
 use super::{PcmStream, SpeechError, Voice};
 
@@ -82,10 +83,9 @@ impl Program {
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err(self.failed("its output could not be read"));
         };
-        let mut running = Running {
+        let running = Running {
             engine: self.engine,
             program: self.argv[0].clone(),
-            patience: self.patience,
             child,
             stdout,
             stderr: Some(stderr),
@@ -101,29 +101,18 @@ impl Program {
                 let _ = pipe.write_all(b"\n").await;
             }
         };
+        let mut sound = Limited::new(running, self.patience);
         let first = timeout(self.patience, async {
-            let ((), first) = tokio::join!(write, running.piece());
+            let ((), first) = tokio::join!(write, sound.first());
             first
         })
         .await
         .map_err(|_| SpeechError::Timeout { engine: self.engine, after: self.patience })?;
-        let Some(first) = first.transpose()? else {
+        let Some((first, sample_rate)) = first.transpose()? else {
             return Err(self.failed("it made no sound; try the command in a terminal"));
         };
-        let sample_rate = running.decode.rate();
-        let rest = stream::unfold(Some(running), |running| async move {
-            let mut running = running?;
-            match timeout(running.patience, running.piece()).await {
-                Ok(Some(Ok(piece))) => Some((Ok(piece), Some(running))),
-                Ok(Some(Err(error))) => Some((Err(error), None)),
-                Ok(None) => None,
-                Err(_) => Some((
-                    Err(SpeechError::Timeout { engine: running.engine, after: running.patience }),
-                    None,
-                )),
-            }
-        });
-        Ok(PcmStream { sample_rate, chunks: stream::once(async { Ok(first) }).chain(rest).boxed() })
+        let chunks = stream::once(async { Ok(first) }).chain(sound.rest()).boxed();
+        Ok(PcmStream { sample_rate, chunks })
     }
 
     fn start(&self) -> Result<Child, SpeechError> {
@@ -172,7 +161,6 @@ impl Voice for Program {
 struct Running {
     engine: &'static str,
     program: String,
-    patience: Duration,
     child: Child,
     stdout: ChildStdout,
     stderr: Option<ChildStderr>,
@@ -180,9 +168,22 @@ struct Running {
     any: bool,
 }
 
+impl Pieces for Running {
+    fn engine(&self) -> &'static str {
+        self.engine
+    }
+
+    fn rate(&self) -> u32 {
+        self.decode.rate()
+    }
+
+    fn piece(&mut self) -> BoxFuture<'_, Option<Result<Vec<f32>, SpeechError>>> {
+        Box::pin(self.next())
+    }
+}
+
 impl Running {
-    /// The next piece that is not empty; `None` after a good end.
-    async fn piece(&mut self) -> Option<Result<Vec<f32>, SpeechError>> {
+    async fn next(&mut self) -> Option<Result<Vec<f32>, SpeechError>> {
         let mut buffer = [0; READ];
         loop {
             let bytes = match self.stdout.read(&mut buffer).await {
@@ -356,6 +357,13 @@ mod tests {
 
         let missing = Program::command(&["/nonexistent/voice".into()], 16_000, LONG);
         assert_eq!(all(&missing, "x").await.unwrap_err().kind(), "engine_missing");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_never_stops_is_stopped() {
+        let error = all(&sh("exec yes", LONG), "x").await.unwrap_err();
+        assert_eq!(error.kind(), "engine_failed");
+        assert!(error.to_string().contains("30 s"), "{error}");
     }
 
     #[tokio::test]
