@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use futures::future::BoxFuture;
 use futures::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::limits::{Limited, Pieces};
@@ -20,6 +22,8 @@ use super::{PcmStream, SpeechError, Voice};
 const READ: usize = 4096;
 /// Longest part of a program's own error text that is repeated, bytes.
 const MAX_STDERR: usize = 300;
+/// Longest wait for the rest of a program's error text once its sound has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Name of the program and of its engine.
 pub(super) const ESPEAK: &str = "espeak-ng";
 
@@ -88,7 +92,7 @@ impl Program {
             program: self.argv[0].clone(),
             child,
             stdout,
-            stderr: Some(stderr),
+            stderr: Stderr::read(stderr),
             decode: Decode::new(self.coding),
             any: false,
         };
@@ -163,7 +167,7 @@ struct Running {
     program: String,
     child: Child,
     stdout: ChildStdout,
-    stderr: Option<ChildStderr>,
+    stderr: Stderr,
     decode: Decode,
     any: bool,
 }
@@ -218,17 +222,51 @@ impl Running {
     }
 
     async fn complaint(&mut self) -> String {
-        let Some(stderr) = self.stderr.take() else { return String::new() };
-        let mut text = Vec::new();
-        // It is only an explanation: what cannot be read is left out.
-        let _ =
-            timeout(Duration::from_millis(200), stderr.take(MAX_STDERR as u64).read_to_end(&mut text)).await;
-        let line = String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = self.stderr.end().await;
         if line.is_empty() { line } else { format!(": {line}") }
     }
 
     fn failed(&self, what: &str) -> SpeechError {
         SpeechError::Failed { engine: self.engine, message: format!("{}: {what}", self.program) }
+    }
+}
+
+/// What a program writes beside its sound. It is read all along: a talkative program would otherwise fill the pipe and
+/// wait for ever.
+struct Stderr {
+    /// The last of it, at most [`MAX_STDERR`] bytes.
+    last: Arc<Mutex<Vec<u8>>>,
+    /// Ends with the pipe, or with this set: what the program has started may hold the pipe open for longer.
+    reader: JoinSet<()>,
+}
+
+impl Stderr {
+    fn read(mut pipe: ChildStderr) -> Self {
+        let last = Arc::new(Mutex::new(Vec::new()));
+        let mut reader = JoinSet::new();
+        let kept = last.clone();
+        reader.spawn(async move {
+            let mut buffer = [0; READ];
+            // It is only an explanation: what cannot be read is left out.
+            while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&buffer[..n]);
+                let old = kept.len().saturating_sub(MAX_STDERR);
+                kept.drain(..old);
+            }
+        });
+        Self { last, reader }
+    }
+
+    /// The program is at its end: its last words, on one line.
+    async fn end(&mut self) -> String {
+        // However this ends, what was read by then is told.
+        let _ = timeout(LAST_WORDS, self.reader.join_next()).await;
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&last);
+        // The cut may have gone through a character.
+        let text = text.trim_start_matches(char::REPLACEMENT_CHARACTER);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -360,6 +398,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_talkative_program_is_heard_and_its_last_words_are_told() {
+        // Far more than a pipe holds, before the first sound.
+        let chatter = "yes warning | head -c 300000 >&2";
+        let (_, samples) = all(&sh(&format!("{chatter}; echo AAAA"), LONG), "x").await.unwrap();
+        assert!(!samples.is_empty());
+        let error =
+            all(&sh(&format!("{chatter}; echo no such voice >&2; exit 3"), LONG), "x").await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.ends_with("no such voice") && error.len() < 2 * MAX_STDERR, "{error}");
+    }
+
+    #[tokio::test]
     async fn a_program_that_never_stops_is_stopped() {
         let error = all(&sh("exec yes", LONG), "x").await.unwrap_err();
         assert_eq!(error.kind(), "engine_failed");
@@ -367,19 +417,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn espeak_speaks_without_leading_silence_where_it_is_installed() {
+    async fn espeak_speaks_without_leading_silence() {
         let voice = Program::espeak("en-us", 165, LONG);
-        match all(&voice, "Let each note ring for two beats.").await {
-            Err(error) => assert_eq!(error.kind(), "engine_missing", "{error}"),
-            Ok((rate, samples)) => {
-                let seconds = samples.len() as f64 / f64::from(rate);
-                assert!((0.8..6.0).contains(&seconds), "{seconds} s");
-                let peak = samples.iter().fold(0.0_f32, |m, s| m.max(s.abs()));
-                assert!(peak > 0.1, "audible: {peak}");
-                let lead = samples.iter().position(|s| s.abs() > 0.01).unwrap();
-                assert!(lead < rate as usize / 20, "{lead} samples of silence");
-            }
-        }
+        let (rate, samples) =
+            all(&voice, "Let each note ring for two beats.").await.expect("it is installed");
+        let seconds = samples.len() as f64 / f64::from(rate);
+        assert!((0.8..6.0).contains(&seconds), "{seconds} s");
+        let peak = samples.iter().fold(0.0_f32, |m, s| m.max(s.abs()));
+        assert!(peak > 0.1, "audible: {peak}");
+        let lead = samples.iter().position(|s| s.abs() > 0.01).unwrap();
+        assert!(lead < rate as usize / 20, "{lead} samples of silence");
     }
 
     #[test]
