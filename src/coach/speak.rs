@@ -17,7 +17,7 @@ use tracing::Span;
 
 use super::advise::ms;
 use super::words::spoken;
-use super::{CoachEvent, Playback, Shared, Speaker, lock};
+use super::{CoachEvent, Mouth, Playback, Shared, Speaker, lock};
 use crate::names::{attr, op, span, tag};
 use crate::span::{Kind, SpanExt};
 use crate::speech::{SpeechError, Voice};
@@ -53,6 +53,8 @@ pub(super) struct Floor {
     muted: AtomicBool,
     /// The latest utterance failed for want of a device, and the player has been told.
     told: AtomicBool,
+    /// Held whenever the player is told to begin or to stop, so that a stop cannot come between the decision to
+    /// speak and the first sound, nor hit the next utterance.
     holder: Mutex<Option<Holder>>,
 }
 
@@ -74,7 +76,8 @@ impl Floor {
 
     /// Stops what is spoken or about to be.
     pub(super) fn silence(&self) {
-        if let Some(holder) = lock(&self.holder).take() {
+        let mut holder = lock(&self.holder);
+        if let Some(holder) = holder.take() {
             holder.cancel.cancel();
         }
         self.speaker.stop();
@@ -95,22 +98,23 @@ impl Floor {
 
     /// Gives the floor to this utterance and cancels the one before; `None` while muted.
     fn take(&self, id: u64) -> Option<CancellationToken> {
+        let mut holder = lock(&self.holder);
         if self.muted.load(Relaxed) {
             return None;
         }
         let cancel = CancellationToken::new();
-        let before = lock(&self.holder).replace(Holder { id, cancel: cancel.clone(), sounding: false });
-        if let Some(before) = before {
+        if let Some(before) = holder.replace(Holder { id, cancel: cancel.clone(), sounding: false }) {
             before.cancel.cancel();
             self.speaker.stop();
         }
         Some(cancel)
     }
 
-    fn sounding(&self, id: u64) {
-        if let Some(holder) = lock(&self.holder).as_mut().filter(|h| h.id == id) {
-            holder.sounding = true;
-        }
+    /// Begins to sound; `None` when it was stopped, or lost the floor, up to this moment.
+    fn begin(&self, id: u64) -> Option<Box<dyn Mouth>> {
+        let mut holder = lock(&self.holder);
+        holder.as_mut().filter(|h| h.id == id)?.sounding = true;
+        Some(self.speaker.say(id))
     }
 
     fn release(&self, id: u64) {
@@ -426,10 +430,9 @@ async fn play(
         () = tokio::time::sleep_until((ready + shared.wait_for_pause).into()) => {}
     }
     let waited = ready.elapsed();
-    shared.floor.sounding(id);
+    let mut mouth = shared.floor.begin(id)?;
     let s = shared.context.thread.child(root, span::TTS_PLAYBACK, Kind::Tool);
     s.put(attr::WAITED_FOR_PAUSE_MS, waited.as_secs_f64() * 1e3);
-    let mut mouth = shared.floor.speaker.say(id);
     let mut next = Some(first);
     while let Some(piece) = next {
         if mouth.push(&piece.samples, piece.rate).await.is_err() {
@@ -462,7 +465,29 @@ async fn play(
 
 #[cfg(test)]
 mod tests {
-    use super::unheard;
+    use super::*;
+    use crate::coach::FakeSpeaker;
+
+    #[test]
+    fn who_was_stopped_before_the_first_sound_does_not_begin() {
+        let speaker = FakeSpeaker::default();
+        let floor = Floor::new(Arc::new(speaker.clone()));
+        let stops: [fn(&Floor); 3] = [
+            Floor::silence,
+            |f| f.set_muted(true),
+            |f| {
+                f.take(2);
+            },
+        ];
+        for stop in stops {
+            let cancel = floor.take(1).unwrap();
+            stop(&floor);
+            assert!(cancel.is_cancelled() && floor.begin(1).is_none());
+            assert!(speaker.heard().is_empty());
+            floor.set_muted(false);
+        }
+        assert!(floor.begin(2).is_some() && !floor.is_waiting());
+    }
 
     #[test]
     fn the_next_engine_goes_on_where_the_last_one_broke() {
