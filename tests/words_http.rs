@@ -560,6 +560,22 @@ async fn a_voice_that_breaks_is_followed_by_the_next_engine() {
 }
 
 #[tokio::test]
+async fn a_voice_that_never_stops_is_left() {
+    let server = Server::start().await;
+    server.on_chat(says("Good."));
+    let endless = std::iter::repeat_n(Step::Raw(tone(1.0)), 60).chain([Step::Hang]);
+    server.on_speech(Reply::body("audio/pcm", endless.collect()));
+    let mut session = Session::begin(&config(&server));
+    session.coach.window(window(0));
+    let failed = session.until(|e| matches!(e, CoachEvent::SpeechFailed { .. })).await;
+    assert!(
+        matches!(&failed, CoachEvent::SpeechFailed { reason, .. } if reason.contains("more than 30 s")),
+        "{failed:?}"
+    );
+    assert!(session.speaker.heard()[0].samples.len() <= 30 * RATE as usize);
+}
+
+#[tokio::test]
 async fn stop_means_stop_even_while_the_server_still_speaks() {
     let server = Server::start().await;
     server.on_chat(says("Good."));

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use opentelemetry::trace::SpanContext;
 use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -25,6 +26,10 @@ use crate::speech::{SpeechError, Voice};
 /// How fast engines speak, characters a second: enough to guess which words of a sentence were heard before
 /// its engine broke.
 const CHARS_PER_SECOND: f64 = 14.0;
+
+/// Most sound that is made ahead of the player, samples: half a minute at 48 kHz, more than any advice lasts. Beyond it
+/// the engines wait, so that none can fill the memory, however long the coach waits for a pause.
+pub(super) const MAX_AHEAD: u32 = 30 * 48_000;
 
 /// One sentence on its way to the voice.
 pub(super) struct Sentence {
@@ -142,6 +147,32 @@ struct Made {
 struct Piece {
     samples: Vec<f32>,
     rate: u32,
+    /// Its share of [`MAX_AHEAD`], given back when the player has taken it.
+    _room: OwnedSemaphorePermit,
+}
+
+/// Where sound goes to the player: waits while there is [`MAX_AHEAD`] of it.
+struct Out {
+    pieces: UnboundedSender<Piece>,
+    room: Arc<Semaphore>,
+}
+
+impl Out {
+    fn new() -> (Self, UnboundedReceiver<Piece>) {
+        let (pieces, receiver) = mpsc::unbounded_channel();
+        (Self { pieces, room: Arc::new(Semaphore::new(MAX_AHEAD as usize)) }, receiver)
+    }
+
+    async fn send(&self, samples: Vec<f32>, rate: u32) {
+        // A piece that is longer than all the room takes it all. An empty one is nothing to play.
+        let share = u32::try_from(samples.len()).unwrap_or(MAX_AHEAD).min(MAX_AHEAD);
+        if share > 0
+            && let Ok(room) = self.room.clone().acquire_many_owned(share).await
+        {
+            // An error means that the player has stopped; the trace says so elsewhere.
+            let _ = self.pieces.send(Piece { samples, rate, _room: room });
+        }
+    }
 }
 
 /// What the player made of it.
@@ -174,7 +205,7 @@ pub(super) async fn speak(shared: &Shared, mut utterance: Utterance) {
     }
     shared.floor.told.store(false, Relaxed);
     let ready = first.first;
-    let (sound, pieces) = mpsc::unbounded_channel();
+    let (sound, pieces) = Out::new();
     let mut made = Made::default();
     let make = async {
         let english = first.english || shared.english();
@@ -281,7 +312,7 @@ async fn synthesise(
     english: bool,
     first: Sentence,
     text: &mut UnboundedReceiver<Sentence>,
-    sound: &UnboundedSender<Piece>,
+    sound: &Out,
     made: &mut Made,
 ) {
     let order = shared.rests.order(voices.len(), Instant::now());
@@ -356,7 +387,7 @@ async fn request(
     voice: &dyn Voice,
     text: &str,
     s: &Span,
-    sound: &UnboundedSender<Piece>,
+    sound: &Out,
     made: &mut Made,
 ) -> (f64, Result<(), SpeechError>) {
     let asked = Instant::now();
@@ -374,8 +405,7 @@ async fn request(
         match piece {
             Ok(samples) => {
                 count += samples.len();
-                // An error means that the player has stopped; the trace says so elsewhere.
-                let _ = sound.send(Piece { samples, rate });
+                sound.send(samples, rate).await;
             }
             Err(error) => {
                 result = Err(error);
@@ -440,6 +470,8 @@ async fn play(
             cancel.cancel();
             break;
         }
+        // Gives its room back: the next piece may be waiting for it.
+        drop(piece);
         next = tokio::select! {
             biased;
             () = cancel.cancelled() => None,
@@ -465,6 +497,8 @@ async fn play(
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use crate::coach::FakeSpeaker;
 
@@ -487,6 +521,21 @@ mod tests {
             floor.set_muted(false);
         }
         assert!(floor.begin(2).is_some() && !floor.is_waiting());
+    }
+
+    #[tokio::test]
+    async fn engines_wait_when_they_are_far_ahead_of_the_player() {
+        let (out, mut pieces) = Out::new();
+        let second = vec![0.0; 48_000];
+        for _ in 0..30 {
+            out.send(second.clone(), 48_000).now_or_never().expect("there is room");
+        }
+        assert!(out.send(second.clone(), 48_000).now_or_never().is_none(), "no more room");
+        pieces.recv().await.unwrap();
+        out.send(second, 48_000).now_or_never().expect("the player has taken one");
+        drop(pieces);
+        let long = vec![0.0; MAX_AHEAD as usize + 1];
+        out.send(long, 48_000).now_or_never().expect("nobody waits for a player that is gone");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::llm::{ChatDelta, ChatModel, ChatRequest, ChatStream, FakeModel, LlmError, Prices};
 use crate::prompt::facts::tests as samples;
-use crate::speech::{Act, FAKE_RATE, FakeVoice};
+use crate::speech::{Act, FAKE_RATE, FakeVoice, PcmStream, SpeechError};
 
 struct Stage {
     coach: CoachHandle,
@@ -422,6 +422,36 @@ async fn the_summary_replaces_all_else_and_is_heard_to_its_end() {
     while let Some(event) = stage.events.recv().await {
         assert!(!matches!(event, CoachEvent::AdviceStarted { .. }), "the session is over");
     }
+}
+
+/// A voice with pieces that each take all the room there is for sound.
+struct Huge;
+
+impl Voice for Huge {
+    fn engine(&self) -> &'static str {
+        "huge"
+    }
+    fn model(&self) -> &str {
+        ""
+    }
+    fn voice(&self) -> &str {
+        ""
+    }
+    fn speak(&self, _: &str) -> BoxFuture<'_, Result<PcmStream, SpeechError>> {
+        let pieces = [(); 2].map(|()| Ok(vec![0.1; speak::MAX_AHEAD as usize]));
+        Box::pin(async {
+            Ok(PcmStream { sample_rate: 48_000, chunks: futures::stream::iter(pieces).boxed() })
+        })
+    }
+}
+
+#[tokio::test]
+async fn huge_pieces_are_played_one_after_the_other() {
+    let cast = Cast { models: vec![says(&["Good."])], voices: vec![Arc::new(Huge)], ..Cast::default() };
+    let mut stage = cast.begin();
+    stage.coach.window(snapshot(0));
+    assert!(matches!(stage.until(is_spoken).await, CoachEvent::Spoken { interrupted: false, .. }));
+    assert_eq!(stage.speaker.heard()[0].samples.len(), 2 * speak::MAX_AHEAD as usize);
 }
 
 #[tokio::test]
