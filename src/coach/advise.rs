@@ -22,28 +22,25 @@ use crate::span::{Kind, SpanExt};
 /// Writes the text of a job. Sentences go to the voice as they are complete; the record goes out at the end.
 pub(super) async fn write(shared: &Shared, job: Job, out: UnboundedSender<Sentence>) {
     let root = open(shared, &job);
-    // However this ends (it may be cancelled), the trace says so.
-    let mut end = End { root: &root, regular: false };
-    shared.tell(CoachEvent::AdviceStarted { id: job.id });
-    snapshot(shared, &root, &job);
-
     let mut release = Release {
         shared,
         job: &job,
         root: &root,
-        out: &out,
+        out: Some(out),
         advice: root.ids(),
         english: shared.english(),
         gate: Gate::new(job.max_words()),
         first: None,
+        prompt: None,
+        broken: 0,
+        over: false,
     };
+    shared.tell(CoachEvent::AdviceStarted { id: job.id });
+    snapshot(shared, &root, &job);
+
     let mut note = None;
-    let mut prompt = None;
     let answer = match ask(shared, &root, &job, &mut release).await {
-        Ok(answered) => answered.map(|(answer, of)| {
-            prompt = Some(of);
-            answer
-        }),
+        Ok(answer) => answer,
         Err(why) => {
             root.put(attr::FALLBACK_REASON, why.0);
             note = Some(format!("{}; the offline coach spoke", why.1));
@@ -52,6 +49,7 @@ pub(super) async fn write(shared: &Shared, job: Job, out: UnboundedSender<Senten
     };
     if answer.is_none() {
         release.english = true;
+        release.prompt = None;
         release.gate = Gate::new(job.max_words());
         let said = by_rules(shared, &root, &job);
         for piece in said.iter() {
@@ -63,42 +61,10 @@ pub(super) async fn write(shared: &Shared, job: Job, out: UnboundedSender<Senten
             note = Some("the offline coach speaks English only".into());
         }
     }
-    let text = release.gate.text();
-    let first_sentence_ms = release.first.map(|t| ms(job.asked, t));
-    // The voice need not wait for what follows.
-    drop(out);
-
-    let source = answer.as_ref().map_or_else(|| "offline".to_owned(), |a| a.model.clone());
     if let Some(broken) = answer.as_ref().and_then(|a| a.broken.as_ref()) {
         note = Some(format!("the answer broke off: {broken}"));
     }
-    root.put(attr::ADVICE_SOURCE, source.clone());
-    root.put(attr::ADVICE_WORDS, i64::try_from(count(&text)).unwrap_or(i64::MAX));
-    root.output_text(&text);
-    end.regular = true;
-    drop(end);
-    shared.remember(&text);
-    let ids = root.ids();
-    let valid = ids.is_valid();
-    let record = AdviceRecord {
-        id: job.id,
-        kind: job.kind(),
-        window_index: job.window_index(),
-        at: jiff::Timestamp::now(),
-        text,
-        source,
-        prompt,
-        weakest: job.weakest(),
-        trace_id: valid.then(|| ids.trace_id().to_string()),
-        span_id: valid.then(|| ids.span_id().to_string()),
-        latency_ms: ms(job.asked, Instant::now()),
-        first_sentence_ms,
-        first_token_ms: answer.as_ref().and_then(|a| a.first_token).map(|t| t.as_secs_f64() * 1e3),
-        usage: answer.as_ref().and_then(|a| a.usage),
-        cost_usd: answer.as_ref().and_then(|a| a.cost),
-        note,
-    };
-    shared.tell(CoachEvent::Advice(Box::new(record)));
+    release.record(answer.as_ref(), note);
 }
 
 pub(super) fn ms(from: Instant, to: Instant) -> f64 {
@@ -223,17 +189,17 @@ fn snapshot(shared: &Shared, root: &Span, job: &Job) {
     s.output_json(&json!(job.scores()));
 }
 
-/// Asks the models; `None` when there are none. With the answer, name and version of its prompt. The error is a
-/// fixed word and what happened.
+/// Asks the models; `None` when there are none. The error is a fixed word and what happened.
 async fn ask(
     shared: &Shared,
     root: &Span,
     job: &Job,
     release: &mut Release<'_>,
-) -> Result<Option<(Answer, (String, String))>, (&'static str, String)> {
+) -> Result<Option<Answer>, (&'static str, String)> {
     let Some(chain) = &shared.chain else { return Ok(None) };
     let rendered = render(shared, root, job).map_err(|e| ("prompt", e.to_string()))?;
     release.gate = Gate::new(rendered.max_words);
+    release.prompt = Some((rendered.prompt.name.clone(), rendered.prompt.version.clone()));
     let message = |role, content: &str| Message { role, content: content.to_owned() };
     let request = ChatRequest {
         messages: vec![message(Role::System, &rendered.system), message(Role::User, &rendered.user)],
@@ -247,7 +213,7 @@ async fn ask(
     if release.gate.is_empty() {
         return Err(("unusable_text", format!("{} wrote nothing that could be said", answer.model)));
     }
-    Ok(Some((answer, (rendered.prompt.name, rendered.prompt.version))))
+    Ok(Some(answer))
 }
 
 fn render(shared: &Shared, root: &Span, job: &Job) -> Result<Rendered, PromptError> {
@@ -313,16 +279,24 @@ fn set_bpm(shared: &Shared) -> Option<f64> {
     Some(shared.context.practice.bpm).filter(|b| *b > 0.0)
 }
 
-/// Lets complete sentences out: to the display and to the voice.
+/// Lets complete sentences out: to the display and to the voice, and at the end the record of them. However the
+/// writing ends (it may be cancelled at any time), the trace says so, and what has gone out is on record.
 struct Release<'a> {
     shared: &'a Shared,
     job: &'a Job,
     root: &'a Span,
-    out: &'a UnboundedSender<Sentence>,
+    /// To the voice; `None` once nothing will follow.
+    out: Option<UnboundedSender<Sentence>>,
     advice: SpanContext,
     english: bool,
     gate: Gate,
     first: Option<Instant>,
+    /// Name and version of the prompt that is answered.
+    prompt: Option<(String, String)>,
+    /// Models whose answer broke so far; before anything has gone out, the next one is asked.
+    broken: usize,
+    /// The record has gone out.
+    over: bool,
 }
 
 impl Release<'_> {
@@ -334,9 +308,63 @@ impl Release<'_> {
         });
         let sentence =
             Sentence { text: text.clone(), english: self.english, advice: self.advice.clone(), first: now };
-        // The voice may have been stopped; the text goes on.
-        let _ = self.out.send(sentence);
+        if let Some(out) = &self.out {
+            // The voice may have been stopped; the text goes on.
+            let _ = out.send(sentence);
+        }
         self.shared.tell(CoachEvent::AdviceDelta { id: self.job.id, text });
+    }
+
+    /// Tells the whole text; without an answer it is the offline coach's.
+    fn record(&mut self, answer: Option<&Answer>, note: Option<String>) {
+        let source = answer.map_or_else(|| "offline".to_owned(), |a| a.model.clone());
+        self.over = true;
+        self.tell(AdviceRecord {
+            first_token_ms: answer.and_then(|a| a.first_token).map(|t| t.as_secs_f64() * 1e3),
+            usage: answer.and_then(|a| a.usage),
+            cost_usd: answer.and_then(|a| a.cost),
+            ..self.so_far(source, note)
+        });
+    }
+
+    /// What has gone out by now.
+    fn so_far(&self, source: String, note: Option<String>) -> AdviceRecord {
+        let ids = &self.advice;
+        let valid = ids.is_valid();
+        AdviceRecord {
+            id: self.job.id,
+            kind: self.job.kind(),
+            window_index: self.job.window_index(),
+            at: jiff::Timestamp::now(),
+            text: self.gate.text(),
+            source,
+            prompt: self.prompt.clone(),
+            weakest: self.job.weakest(),
+            trace_id: valid.then(|| ids.trace_id().to_string()),
+            span_id: valid.then(|| ids.span_id().to_string()),
+            latency_ms: ms(self.job.asked, Instant::now()),
+            first_sentence_ms: self.first.map(|t| ms(self.job.asked, t)),
+            first_token_ms: None,
+            usage: None,
+            cost_usd: None,
+            note,
+        }
+    }
+
+    fn tell(&mut self, record: AdviceRecord) {
+        // The voice need not wait for what follows.
+        self.out = None;
+        self.root.put(attr::ADVICE_SOURCE, record.source.clone());
+        self.root.put(attr::ADVICE_WORDS, i64::try_from(count(&record.text)).unwrap_or(i64::MAX));
+        self.root.output_text(&record.text);
+        self.shared.remember(&record.text);
+        self.shared.tell(CoachEvent::Advice(Box::new(record)));
+    }
+
+    /// The model that is being asked.
+    fn model(&self) -> Option<String> {
+        let models = self.shared.chain.as_ref()?.models();
+        models.get(self.broken).map(|m| m.model().to_owned())
     }
 }
 
@@ -360,19 +388,23 @@ impl Sink for Release<'_> {
 
     fn discard(&mut self) {
         self.gate.discard();
+        self.broken += 1;
     }
 }
 
-/// Marks an operation that was cancelled midway.
-struct End<'a> {
-    root: &'a Span,
-    regular: bool,
-}
-
-impl Drop for End<'_> {
+impl Drop for Release<'_> {
     fn drop(&mut self) {
-        if !self.regular {
-            self.root.event("cancelled", vec![]);
+        if self.over {
+            return;
+        }
+        self.root.event("cancelled", vec![]);
+        // Only an answer can be cancelled midway: the rules speak at once.
+        if self.committed()
+            && let Some(model) = self.model()
+        {
+            let note = "the advice was ended before its text was complete".to_owned();
+            let record = self.so_far(model, Some(note));
+            self.tell(record);
         }
     }
 }

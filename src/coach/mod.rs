@@ -261,7 +261,7 @@ pub enum CoachEvent {
         /// The sentence.
         text: String,
     },
-    /// The whole text is there.
+    /// The whole text is there, or as much of it as had gone out when the summary took its place.
     Advice(Box<AdviceRecord>),
     /// It was spoken, to its end or until interrupted.
     Spoken {
@@ -454,7 +454,7 @@ impl CoachActor {
         loop {
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.obey(command).await,
                     None => break,
                 },
                 Some(end) = self.writers.join_next() => {
@@ -469,11 +469,11 @@ impl CoachActor {
         self.shared.floor.silence();
     }
 
-    fn obey(&mut self, command: Command) {
+    async fn obey(&mut self, command: Command) {
         match command {
             Command::Window(snapshot) => self.window(snapshot),
             Command::AskNow => self.ask_now(),
-            Command::Summary(summary, done) => self.summary(summary, done),
+            Command::Summary(summary, done) => self.summary(summary, done).await,
             Command::StopVoice => self.shared.floor.silence(),
             Command::Muted(muted) => self.shared.floor.set_muted(muted),
         }
@@ -514,10 +514,14 @@ impl CoachActor {
         }
     }
 
-    fn summary(&mut self, summary: Summary, done: oneshot::Sender<()>) {
+    async fn summary(&mut self, summary: Summary, done: oneshot::Sender<()>) {
         self.closing = true;
         self.waiting = None;
+        // Their end comes at once: what they had let out is on record before the summary begins.
         self.writers.abort_all();
+        while let Some(end) = self.writers.join_next().await {
+            report(&end);
+        }
         if summary.weakest.is_none() {
             self.shared.tell(CoachEvent::Skipped { reason: "summary: nothing was measured".into() });
             // Whoever waits may be gone already.

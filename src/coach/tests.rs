@@ -454,6 +454,41 @@ async fn huge_pieces_are_played_one_after_the_other() {
     assert_eq!(stage.speaker.heard()[0].samples.len(), 2 * speak::MAX_AHEAD as usize);
 }
 
+/// A model that never ends its second sentence.
+struct Lost;
+
+impl ChatModel for Lost {
+    fn model(&self) -> &str {
+        "lost"
+    }
+    fn provider(&self) -> &str {
+        "fake"
+    }
+    fn server(&self) -> (String, u16) {
+        ("fake.invalid".into(), 0)
+    }
+    fn stream(&self, _: &ChatRequest) -> BoxFuture<'_, Result<ChatStream, LlmError>> {
+        let begin = futures::stream::iter([Ok(ChatDelta::Text("Nice pulse. Now ease".into()))]);
+        Box::pin(async { Ok(begin.chain(futures::stream::pending()).boxed()) })
+    }
+}
+
+#[tokio::test]
+async fn advice_cut_short_by_the_end_is_kept_as_far_as_it_went() {
+    let gone = Arc::new(FakeModel::new("gone", []));
+    let mut stage = Cast { models: vec![gone, Arc::new(Lost)], ..Cast::default() }.begin();
+    stage.coach.window(snapshot(4));
+    stage.until(|e| matches!(e, CoachEvent::AdviceDelta { .. })).await;
+    stage.coach.summary(Summary { weakest: None, ..samples::summary() }).await;
+    let CoachEvent::Advice(record) = stage.next().await else {
+        panic!("before all else that the end brings")
+    };
+    assert_eq!((record.id, record.window_index, record.text.as_str()), (1, Some(4), "Nice pulse."));
+    assert_eq!((record.source.as_str(), record.prompt.is_some()), ("lost", true));
+    assert!(record.note.is_some() && record.first_sentence_ms.is_some());
+    assert!(matches!(stage.next().await, CoachEvent::Skipped { .. }), "told once");
+}
+
 #[tokio::test]
 async fn a_session_without_notes_has_no_summary_and_nobody_waits() {
     let mut stage = Cast::default().begin();
