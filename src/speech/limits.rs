@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use super::SpeechError;
 
-/// Longest sound of one sentence, seconds. The longest advice has 30 words, a summary a few more; read slowly, a whole
-/// one takes half as long.
+/// Longest sound of one sentence, seconds. A whole advice of 30 words takes about half as long, a summary of 60 words in
+/// several sentences about as long.
 pub(super) const MAX_SECONDS: u32 = 30;
 /// Longest that a sentence is waited for in all once its first sound is there. Only waiting counts: while the coach
 /// does not ask for more, because it plays what it has, the engine is not to blame.
