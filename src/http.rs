@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use futures::StreamExt;
 use reqwest::{Client, Url};
 
 use crate::config::Secret;
@@ -89,6 +90,21 @@ pub fn secrets_in(url: &str) -> Vec<String> {
     let password = url.password().map(str::to_owned);
     let query = url.query_pairs().map(|(_, value)| value.into_owned());
     user.into_iter().chain(password).chain(query).filter(|s| !s.is_empty()).collect()
+}
+
+/// The begin of an answer, at most `most` bytes: a server that never stops must not fill memory.
+///
+/// # Errors
+/// When the connection breaks before that.
+pub async fn begin_of(response: reqwest::Response, most: usize) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut pieces = response.bytes_stream();
+    while body.len() < most
+        && let Some(piece) = pieces.next().await.transpose()?
+    {
+        body.extend_from_slice(&piece[..piece.len().min(most - body.len())]);
+    }
+    Ok(body)
 }
 
 /// The client for this origin. A server on this machine is never asked through a proxy, whatever the environment says.

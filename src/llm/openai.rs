@@ -449,18 +449,6 @@ struct Refused {
     body: Vec<u8>,
 }
 
-/// An answer that is no stream, or the begin of it.
-async fn begin_of(response: reqwest::Response) -> reqwest::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    let mut pieces = response.bytes_stream();
-    while body.len() < MAX_PAGE
-        && let Some(piece) = pieces.next().await.transpose()?
-    {
-        body.extend_from_slice(&piece[..piece.len().min(MAX_PAGE - body.len())]);
-    }
-    Ok(body)
-}
-
 fn refusal(error: &OpenAIError) -> Option<&Refused> {
     match error {
         OpenAIError::Boxed(boxed) => boxed.downcast_ref(),
@@ -491,7 +479,7 @@ impl Transport {
         if status.is_success() && !page && !json {
             return Ok(response);
         }
-        let body = begin_of(response).await.map_err(OpenAIError::Reqwest)?;
+        let body = http::begin_of(response, MAX_PAGE).await.map_err(OpenAIError::Reqwest)?;
         if status.is_success()
             && json
             && let Ok(whole) = serde_json::from_slice::<Value>(&body)
@@ -573,7 +561,7 @@ mod tests {
     async fn a_page_without_end_is_read_up_to_a_limit() {
         let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 1000]));
         let response = ::http::Response::new(reqwest::Body::wrap_stream(endless));
-        assert_eq!(begin_of(response.into()).await.unwrap().len(), MAX_PAGE);
+        assert_eq!(http::begin_of(response.into(), MAX_PAGE).await.unwrap().len(), MAX_PAGE);
     }
 
     #[test]

@@ -103,7 +103,10 @@ impl OpenAiVoice {
             if response.status().is_success() {
                 break response;
             }
-            let body = timeout_at(until, begin_of(response)).await.map_err(|_| late())?;
+            let body = timeout_at(until, http::begin_of(response, MAX_PAGE))
+                .await
+                .map_err(|_| late())?
+                .unwrap_or_default();
             let refused = matches!(status, 400 | 422)
                 && String::from_utf8_lossy(&body).contains("instructions")
                 && !self.plain.swap(true, Relaxed);
@@ -114,7 +117,10 @@ impl OpenAiVoice {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.to_ascii_lowercase();
         if kind.contains("json") || kind.starts_with("text/") {
-            let body = timeout_at(until, begin_of(response)).await.map_err(|_| late())?;
+            let body = timeout_at(until, http::begin_of(response, MAX_PAGE))
+                .await
+                .map_err(|_| late())?
+                .unwrap_or_default();
             let said = http::message(&body, &self.key);
             return Err(self.failed(&format!("{} sent {kind} instead of sound ({said})", self.shown)));
         }
@@ -180,19 +186,6 @@ impl Voice for OpenAiVoice {
         let text = text.to_owned();
         Box::pin(async move { self.request(&text).await })
     }
-}
-
-/// What a server wrote instead of sound, or the begin of it. It is only an explanation: what is lost on the way is
-/// left out.
-async fn begin_of(response: reqwest::Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut pieces = response.bytes_stream();
-    while body.len() < MAX_PAGE
-        && let Some(Ok(piece)) = pieces.next().await
-    {
-        body.extend_from_slice(&piece[..piece.len().min(MAX_PAGE - body.len())]);
-    }
-    body
 }
 
 /// `audio/pcm;rate=24000`
@@ -343,7 +336,7 @@ mod tests {
     async fn a_page_without_end_is_read_up_to_a_limit() {
         let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1000])));
         let response = ::http::Response::new(reqwest::Body::wrap_stream(endless));
-        assert_eq!(begin_of(response.into()).await.len(), MAX_PAGE);
+        assert_eq!(http::begin_of(response.into(), MAX_PAGE).await.unwrap().len(), MAX_PAGE);
     }
 
     #[test]
