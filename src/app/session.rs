@@ -43,6 +43,8 @@ const SUMMARY_PATIENCE: Duration = Duration::from_secs(120);
 const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end of a session waits for a store that cannot be written.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// The gap that a pause leaves comes within this time, or there is none.
+const PAUSE_GAP_COMES: Duration = Duration::from_secs(2);
 /// No note for this long counts as a pause in the playing: a beat and a half at 120 bpm.
 const PAUSE_SECONDS: f64 = 0.75;
 
@@ -147,8 +149,6 @@ pub struct Session {
     advised: u64,
     /// Span of the device fault that lasts.
     last_fault: Option<Span>,
-    /// The input is a sound card.
-    from_device: bool,
     /// Since when there is no input.
     lost_since: Option<Instant>,
     /// Fault of the device, until the gap it made has come.
@@ -156,8 +156,9 @@ pub struct Session {
     last_said: String,
     /// The player asked for the advice that comes next.
     asked: bool,
-    /// The player has gone on after a pause whose gap has not come yet.
-    pause_ended: bool,
+    /// When the player went on after a pause whose gap has not come yet. A device leaves one as long as the pause, a
+    /// recording, which waits, hardly any.
+    resumed: Option<Instant>,
     dropped_before: (u64, u64),
 }
 
@@ -188,12 +189,11 @@ impl Session {
             early: HashMap::new(),
             advised: 0,
             last_fault: None,
-            from_device: false,
             lost_since: None,
             lost: None,
             last_said: String::new(),
             asked: false,
-            pause_ended: false,
+            resumed: None,
             dropped_before: (0, 0),
         }
     }
@@ -265,8 +265,8 @@ impl Session {
         self.now = to;
         self.sounding = false;
         self.missing_seconds += to - from;
-        let cause = if self.pause_ended {
-            self.pause_ended = false;
+        let resumed = self.resumed.take().is_some_and(|at| at.elapsed() < PAUSE_GAP_COMES);
+        let cause = if resumed {
             "paused".to_owned()
         } else {
             self.p.screen.send_modify(|s| s.gap_seconds += to - from);
@@ -339,8 +339,7 @@ impl Session {
             Command::Quit => return true,
             Command::TogglePause => {
                 self.paused = !self.paused;
-                // A recording waits while judging is paused; a device goes on, and leaves a gap.
-                self.pause_ended = !self.paused && self.from_device;
+                self.resumed = (!self.paused).then(Instant::now);
                 self.sounding = false;
                 if let Some(engine) = &self.engine {
                     engine.pause(self.paused);
@@ -416,7 +415,6 @@ impl Session {
 
     /// The input is there (again).
     fn input(&mut self, stream: &StreamInfo) {
-        self.from_device = !matches!(stream.host.as_str(), "file" | "source");
         self.lost_since = None;
         let name = match stream.host.as_str() {
             "file" | "source" => stream.name.clone(),
