@@ -16,6 +16,7 @@ use super::screen::{DeviceState, Screen};
 use super::text::{clock, short};
 use crate::app::session::Command;
 use crate::app::signals::Interrupts;
+use crate::practice::metric::{Colour, Rating};
 
 /// The keys, as shown at the foot and in the README.
 pub const KEYS: [(&str, &str); 5] =
@@ -240,11 +241,11 @@ fn bar_line(share: f64, width: u16, colour: Color) -> Line<'static> {
 /// Colour of a score by the bands of the design: from 70 green, 50 yellow, 30 orange, below red.
 #[must_use]
 pub fn score_colour(score: f64) -> Color {
-    match score {
-        s if s >= 70.0 => Color::Green,
-        s if s >= 50.0 => Color::Yellow,
-        s if s >= 30.0 => Color::Rgb(255, 135, 0),
-        _ => Color::Red,
+    match Rating::of(score).colour() {
+        Colour::Green => Color::Green,
+        Colour::Yellow => Color::Yellow,
+        Colour::Orange => Color::Rgb(255, 135, 0),
+        Colour::Red => Color::Red,
     }
 }
 

@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::table::{self, Column};
+use super::text::clock;
 use crate::practice::types::{Facts, JudgedNote, Metric, Scores, Tendency};
 use crate::store::{
     AdviceKind, AdviceRow, EndReason, GapRow, SessionFilter, SessionRow, Store, StoreError, WindowRecord,
@@ -443,14 +444,6 @@ fn length(s: &SessionRow) -> Option<f64> {
 /// The tempo set, or the one that was heard.
 fn bpm(s: &SessionRow) -> Option<f64> {
     s.bpm.or_else(|| s.summary.as_ref()?.facts.bpm)
-}
-
-/// Seconds as `1:05` or `1:02:05`.
-fn clock(seconds: f64) -> String {
-    // Negative or not a number becomes 0 by the cast's saturation.
-    let whole = seconds.round() as u64;
-    let (h, m, s) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
 }
 
 fn score(value: Option<f64>) -> String {

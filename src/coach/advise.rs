@@ -15,7 +15,6 @@ use super::{AdviceKind, AdviceRecord, CoachEvent, Job, Shared, What, lock};
 use crate::llm::{Answer, Call, ChatRequest, Flow, Message, Role, Sink};
 use crate::names::{attr, op, span, tag};
 use crate::practice::types::{Facts, Metric, Scores};
-use crate::prompt::facts::{METRICS, label, score};
 use crate::prompt::{Context, PromptError, Prompts, Rendered};
 use crate::span::{Kind, SpanExt};
 
@@ -162,19 +161,19 @@ fn describe(s: &Span, job: &Job) {
         s.put(attr::WINDOW_END, w.end);
     }
     s.put(attr::WINDOW_NOTES, i64::try_from(job.facts().note_count).unwrap_or(i64::MAX));
-    for metric in METRICS {
-        if let Some(value) = score(job.scores(), metric) {
-            s.put(format!("{}.{}", attr::SCORE, label(metric).replace(' ', "_")), value);
+    for metric in Metric::ALL {
+        if let Some(value) = job.scores().get(metric) {
+            s.put(format!("{}.{}", attr::SCORE, metric.name()), value);
         }
     }
     if let Some(overall) = job.scores().overall {
         s.put(format!("{}.overall", attr::SCORE), overall);
     }
     if let Some(metric) = job.weakest() {
-        s.put(attr::WEAKEST, label(metric).replace(' ', "_"));
+        s.put(attr::WEAKEST, metric.name());
     }
     if let Some(metric) = job.strongest() {
-        s.put(attr::STRONGEST, label(metric).replace(' ', "_"));
+        s.put(attr::STRONGEST, metric.name());
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub use super::cause::{Cause, cause};
 use super::words::count;
 use crate::practice::types::{Facts, Metric, Scores, Summary, Window};
-use crate::prompt::facts::{cents, score, signed_cents, times};
+use crate::prompt::facts::{cents, signed_cents, times};
 
 /// Most words of one piece of advice.
 pub const MAX_WORDS: usize = 30;
@@ -137,9 +137,9 @@ impl Offline {
     /// Advice on a window; `None` when nothing was measured in it.
     pub fn advise(&mut self, window: &Window, around: &Around) -> Option<Said> {
         let weakest = window.weakest?;
-        let weak_score = score(&window.scores, weakest)?;
+        let weak_score = window.scores.get(weakest)?;
         let strongest =
-            window.strongest.filter(|s| *s != weakest).and_then(|s| Some((s, score(&window.scores, s)?)));
+            window.strongest.filter(|s| *s != weakest).and_then(|s| Some((s, window.scores.get(s)?)));
         let mut values = values(&window.facts, around);
         self.since_tuning = self.since_tuning.map(|n| n + 1);
         let cause = if self.tuning_due(&window.scores, &window.facts) {
@@ -182,9 +182,9 @@ impl Offline {
     /// The summary of a session; `None` when nothing was measured.
     pub fn summarise(&mut self, summary: &Summary, around: &Around) -> Option<Said> {
         let weakest = summary.weakest?;
-        let weak_score = score(&summary.scores, weakest)?;
+        let weak_score = summary.scores.get(weakest)?;
         let strongest =
-            summary.strongest.filter(|s| *s != weakest).and_then(|s| Some((s, score(&summary.scores, s)?)));
+            summary.strongest.filter(|s| *s != weakest).and_then(|s| Some((s, summary.scores.get(s)?)));
         let mut values = values(&summary.facts, around);
         let cause = if weak_score >= EXCELLENT { Cause::Excellent } else { cause(weakest, &summary.facts) };
         values_of_cause(&mut values, weakest, cause, &summary.facts, around);
@@ -285,7 +285,7 @@ impl Offline {
         }
         let noun = self.noun(weakest, values);
         let s = whole(weak_score);
-        let before = around.previous.as_ref().and_then(|p| score(p, weakest));
+        let before = around.previous.as_ref().and_then(|p| p.get(weakest));
         let subject = match before.map(|b| weak_score - b) {
             Some(d) if d >= TREND => format!("{noun}, up {} to {s},", whole(d)),
             Some(d) if d <= -TREND => format!("{noun}, down {} to {s},", whole(-d)),

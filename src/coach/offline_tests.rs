@@ -223,9 +223,9 @@ fn over_200_windows_it_names_the_weakest_and_a_fix_that_fits_and_never_repeats_i
             assert!(!text.contains(['{', '}']) && !text.contains("  ") && !text.contains(",,"), "{text}");
 
             let weak = names(window.weakest.unwrap());
-            let s = whole(score(&window.scores, window.weakest.unwrap()).unwrap());
+            let s = whole(window.scores.get(window.weakest.unwrap()).unwrap());
             assert!(weak.iter().any(|w| parts[0].contains(w)) && parts[0].contains(&s), "weakest: {text}");
-            let strong = whole(score(&window.scores, window.strongest.unwrap()).unwrap());
+            let strong = whole(window.scores.get(window.strongest.unwrap()).unwrap());
             assert!(parts[0].contains(&strong), "strongest: {text}");
             let (must, must_not) = fitting(weakness);
             let notes: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '#').collect();

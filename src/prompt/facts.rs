@@ -7,9 +7,6 @@ use serde_json::{Value, json};
 
 use crate::practice::types::{Facts, Metric, NoiseCause, Scores, Summary, Tendency, Window};
 
-/// The metrics in the order in which they are told.
-pub const METRICS: [Metric; 4] =
-    [Metric::PitchAccuracy, Metric::ScaleConformity, Metric::TimingStability, Metric::NoiseControl];
 /// Smaller changes between two windows are chance, points.
 const TREND: f64 = 3.0;
 /// Smaller mean deviations are no direction, cents.
@@ -36,17 +33,6 @@ pub struct Context {
     pub previous: Option<Scores>,
 }
 
-/// Name of a metric as shown and spoken.
-#[must_use]
-pub fn label(metric: Metric) -> &'static str {
-    match metric {
-        Metric::PitchAccuracy => "pitch accuracy",
-        Metric::ScaleConformity => "scale conformity",
-        Metric::TimingStability => "timing stability",
-        Metric::NoiseControl => "noise control",
-    }
-}
-
 /// A score in a word.
 #[must_use]
 pub fn word(score: f64) -> &'static str {
@@ -56,17 +42,6 @@ pub fn word(score: f64) -> &'static str {
         s if s >= 50.0 => "average",
         s if s >= 30.0 => "below average",
         _ => "needs work",
-    }
-}
-
-/// The score of one metric.
-#[must_use]
-pub fn score(scores: &Scores, metric: Metric) -> Option<f64> {
-    match metric {
-        Metric::PitchAccuracy => scores.pitch_accuracy,
-        Metric::ScaleConformity => scores.scale_conformity,
-        Metric::TimingStability => scores.timing_stability,
-        Metric::NoiseControl => scores.noise_control,
     }
 }
 
@@ -103,14 +78,14 @@ fn common(
     context: &Context,
     session: bool,
 ) -> Value {
-    let measured = |m: Metric| score(scores, m).is_some();
-    let metrics: Vec<Value> = METRICS
+    let measured = |m: Metric| scores.get(m).is_some();
+    let metrics: Vec<Value> = Metric::ALL
         .iter()
         .filter_map(|m| {
-            let s = score(scores, *m)?;
-            let before = context.previous.as_ref().and_then(|p| score(p, *m));
+            let s = scores.get(*m)?;
+            let before = context.previous.as_ref().and_then(|p| p.get(*m));
             Some(json!({
-                "label": label(*m), "score": whole(s), "word": word(s), "trend": before.map(|b| trend(s - b)),
+                "label": m.label(), "score": whole(s), "word": word(s), "trend": before.map(|b| trend(s - b)),
                 "facts": told(*m, facts, session),
             }))
         })
@@ -127,8 +102,8 @@ fn common(
         "overall": scores.overall.map(whole),
         "overall_word": scores.overall.map(word),
         "metrics": metrics,
-        "weakest": weakest.filter(|m| measured(*m)).map_or("none", label),
-        "strongest": strongest.filter(|m| measured(*m)).map(label),
+        "weakest": weakest.filter(|m| measured(*m)).map_or("none", Metric::label),
+        "strongest": strongest.filter(|m| measured(*m)).map(Metric::label),
         "previous_advice": context.previous_advice,
     })
 }
