@@ -66,7 +66,7 @@ fn the_analyzer_allocates_nothing_after_construction() {
                 DspEvent::Frame(_) => frames += 1,
                 DspEvent::Note(_) => notes += 1,
                 DspEvent::Gap { .. } => gaps += 1,
-                DspEvent::NoteStart(_) => {}
+                DspEvent::Onset(_) | DspEvent::NoteStart(_) | DspEvent::Chord(_) => {}
             };
             let period = (3 * ANALYSIS_RATE as usize / block).max(1);
             for (i, part) in signal.chunks(block).enumerate() {

@@ -4,7 +4,7 @@
 //! Everything here works on what a perfect ear would report of the virtual guitarist; the ear itself is tested elsewhere.
 
 use fretcoach::audio::guitarist::{Mistakes, Pattern, Performance, TruthNote, truth};
-use fretcoach::dsp::event::{DspEvent, FrameReport, NoteEvent, NoteStart};
+use fretcoach::dsp::event::{DspEvent, FrameReport, NoteEvent, NoteStart, Technique};
 use fretcoach::music::note::midi_to_hz;
 use fretcoach::music::scale::Scale;
 use fretcoach::practice::types::{Metric, Scores, Summary};
@@ -34,6 +34,9 @@ fn heard(notes: &[TruthNote], noise: f64) -> Vec<DspEvent> {
             cents: (100.0 * (exact - midi)) as f32,
             level_db: -13.0,
             confidence: 0.95,
+            settled: note.onset + 0.05,
+            inharmonicity: None,
+            technique: Technique::default(),
             gated: false,
         };
         events.push((note.offset, DspEvent::Note(event)));
@@ -405,6 +408,9 @@ fn hostile() -> impl Strategy<Value = DspEvent> {
                 cents: cents as f32,
                 level_db: level as f32,
                 confidence: 0.5,
+                settled: t,
+                inharmonicity: None,
+                technique: Technique::default(),
                 gated: gated && onset > 30.0,
             })
         });

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fretcoach::cli::history::{self, Format, HistoryArgs};
-use fretcoach::dsp::event::NoteEvent;
+use fretcoach::dsp::event::{NoteEvent, Technique};
 use fretcoach::practice::types::{Facts, JudgedNote, Metric, Scores, Summary, Tendency, Window};
 use fretcoach::store::{
     AdviceId, AdviceKind, AdviceRow, Batch, EndReason, GapRow, LoopCost, NewSession, SessionFilter,
@@ -46,6 +46,9 @@ fn note(onset: f64, right: bool) -> JudgedNote {
         cents: 2.4,
         level_db: -18.25,
         confidence: 0.93,
+        settled: onset + 0.05,
+        inharmonicity: None,
+        technique: Technique::default(),
         gated: false,
     };
     JudgedNote { note, in_scale: Some(right), deviation_ms: Some(-7.5), right }

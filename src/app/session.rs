@@ -248,7 +248,9 @@ impl Session {
     fn hear(&mut self, event: &DspEvent) {
         match event {
             DspEvent::Frame(f) => self.now = f.t,
+            DspEvent::Onset(_) => {}
             DspEvent::NoteStart(_) => self.sounding = true,
+            DspEvent::Chord(c) => self.last_note_end = c.offset,
             DspEvent::Note(n) => {
                 self.sounding = false;
                 self.last_note_end = n.offset;

@@ -96,7 +96,7 @@ impl Out {
             DspEvent::Gap { to, .. } => {
                 self.frame = LiveFrame { t: *to, level_db: -120.0, ..LiveFrame::default() };
             }
-            DspEvent::NoteStart(_) | DspEvent::Note(_) => return,
+            DspEvent::Onset(_) | DspEvent::NoteStart(_) | DspEvent::Note(_) | DspEvent::Chord(_) => return,
         }
         self.live.write(&self.frame);
     }

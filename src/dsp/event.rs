@@ -34,8 +34,11 @@ pub struct NoteEvent {
     pub onset: f64,
     /// End of the sound, seconds.
     pub offset: f64,
-    /// The moment at which the note was decided (its first settled pitch), seconds.
+    /// The moment at which its onset was decided for good, seconds: when it was announced ([`OnsetEvent`]), if that
+    /// stood.
     pub t: f64,
+    /// The moment at which its pitch had first settled, seconds.
+    pub settled: f64,
     /// Nearest MIDI note number in the tuning in use.
     pub midi: u8,
     /// Frequency of the first partial, Hz: median over the stable part, attack left out.
@@ -47,7 +50,124 @@ pub struct NoteEvent {
     pub level_db: f32,
     /// 0..1.
     pub confidence: f32,
+    /// Inharmonicity B of the string (Fletcher 1964: `f_k = k F √(1 + B k²)`), where enough partials were heard.
+    pub inharmonicity: Option<f32>,
+    /// How it was played.
+    pub technique: Technique,
     /// The coach's own voice (or a gap) covered the onset: kept, shown, never scored.
+    pub gated: bool,
+}
+
+/// How a note was played, as far as it can be heard. The default is a picked, steady, freely sounding note.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Technique {
+    /// How its sound began.
+    pub attack: Attack,
+    /// What its pitch did.
+    pub motion: Motion,
+    /// How far the pitch moved, cents: from the start to the target of a bend or slide (negative downwards), from
+    /// the middle to the crest of a vibrato. 0 when steady.
+    pub motion_cents: f32,
+    /// How the string was held.
+    pub timbre: Timbre,
+}
+
+/// How the sound of a note began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attack {
+    /// The string was struck.
+    #[default]
+    Picked,
+    /// A finger came down on the sounding string: a higher note without a stroke.
+    HammerOn,
+    /// A finger left the sounding string: a lower note without a stroke.
+    PullOff,
+    /// A finger slid along the sounding string.
+    Slide,
+}
+
+/// What the pitch of a note did while it sounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Motion {
+    /// It stood still.
+    #[default]
+    Steady,
+    /// It swung about its middle.
+    Vibrato,
+    /// It was bent up to its target.
+    Bend,
+    /// It was bent when it was struck, and let down.
+    Release,
+    /// It slid over frets.
+    Slide,
+}
+
+/// How the string was held while it sounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timbre {
+    /// Free: open or fretted.
+    #[default]
+    Free,
+    /// Damped by the picking hand.
+    PalmMute,
+    /// Touched at a node: natural or artificial harmonic.
+    Harmonic,
+}
+
+/// A stroke has been heard; what it is a stroke of (note, chord, dead string, noise) comes later.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OnsetEvent {
+    /// Start of the sound, seconds, sample-accurate.
+    pub onset: f64,
+    /// The moment at which it was decided, seconds.
+    pub t: f64,
+}
+
+/// Pitch classes: bit 0 is C, bit 11 is B.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PitchClasses(pub u16);
+
+impl PitchClasses {
+    /// Whether it holds a pitch class, 0 (C) to 11 (B).
+    #[must_use]
+    pub fn has(self, class: u8) -> bool {
+        class < 12 && self.0 & (1 << class) != 0
+    }
+
+    /// Adds a pitch class; anything above 11 is left out.
+    pub fn add(&mut self, class: u8) {
+        if class < 12 {
+            self.0 |= 1 << class;
+        }
+    }
+
+    /// The classes it holds, rising from C.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (0..12).filter(move |&c| self.has(c))
+    }
+}
+
+/// Several strings struck together, reported once, when they have ended. Never judged as a single note.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ChordEvent {
+    /// Start of the first string's sound, seconds.
+    pub onset: f64,
+    /// End of the sound, seconds.
+    pub offset: f64,
+    /// The moment at which its onset was decided, seconds.
+    pub t: f64,
+    /// What was heard in it.
+    pub classes: PitchClasses,
+    /// Lowest note, MIDI number, where it is known.
+    pub bass: Option<u8>,
+    /// Peak level after the onset, dBFS.
+    pub level_db: f32,
+    /// 0..1.
+    pub confidence: f32,
+    /// As [`NoteEvent::gated`].
     pub gated: bool,
 }
 
@@ -69,10 +189,14 @@ pub struct NoteStart {
 pub enum DspEvent {
     /// A hop was analysed.
     Frame(FrameReport),
+    /// A stroke was heard.
+    Onset(OnsetEvent),
     /// A note was recognised and still sounds.
     NoteStart(NoteStart),
     /// A note is complete.
     Note(NoteEvent),
+    /// A chord is complete.
+    Chord(ChordEvent),
     /// Input was lost between these two times: nothing in there is judged.
     Gap {
         /// Seconds.

@@ -20,6 +20,7 @@ impl Log {
         match event {
             DspEvent::Frame(f) => self.frames.push(f),
             DspEvent::NoteStart(_) => self.starts += 1,
+            DspEvent::Onset(_) | DspEvent::Chord(_) => {}
             DspEvent::Note(n) => self.notes.push(n),
             DspEvent::Gap { from, to } => self.gaps.push((from, to)),
         }

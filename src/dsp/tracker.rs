@@ -4,7 +4,7 @@
 //! pitch, hum has no onset. A proposed onset *pends* until the pitch after it decides: another pitch is a new note,
 //! the same pitch only with new energy. A lasting jump of pitch under way (hammer-on, pull-off, slide) is a new note;
 //! a bend or vibrato is not.
-use super::event::{DspEvent, NoteEvent, NoteStart};
+use super::event::{DspEvent, NoteEvent, NoteStart, Technique};
 use super::filter::LowHistory;
 use super::fit::Partials;
 use super::note::Sounding;
@@ -518,6 +518,9 @@ impl Tracker {
             cents,
             level_db: db(s.peak),
             confidence: verdict.confidence,
+            settled: clock.seconds(s.decided),
+            inharmonicity: None,
+            technique: Technique::default(),
             gated: false,
         }));
     }

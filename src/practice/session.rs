@@ -79,8 +79,16 @@ impl Session {
                 None
             }
             DspEvent::Note(note) => self.note(*note),
+            DspEvent::Onset(onset) => {
+                self.advance(onset.t);
+                None
+            }
             DspEvent::NoteStart(start) => {
                 self.advance(start.t);
+                None
+            }
+            DspEvent::Chord(chord) => {
+                self.advance(chord.offset);
                 None
             }
             DspEvent::Gap { from, to } => {
@@ -204,6 +212,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::dsp::event::FrameReport;
+    use crate::dsp::event::Technique;
     use crate::music::scale::Scale;
     use crate::practice::summary_json;
     use crate::practice::types::Metric;
@@ -218,6 +227,9 @@ mod tests {
             cents,
             level_db: -14.0,
             confidence: 0.9,
+            settled: onset + 0.03,
+            inharmonicity: None,
+            technique: Technique::default(),
             gated: false,
         }
     }

@@ -10,7 +10,7 @@ use super::types::{
     AdviceKind, AdviceRow, Batch, EndReason, GapRow, NewSession, SessionFilter, SessionRow, WindowRecord,
 };
 use super::{SessionId, Store, StoreError, UserId, count, micros, moment};
-use crate::dsp::event::NoteEvent;
+use crate::dsp::event::{NoteEvent, Technique};
 use crate::practice::types::{JudgedNote, Metric, Scores, Summary, Window};
 
 /// Columns of a session with its player's name and number of notes; every query of sessions begins with it.
@@ -430,6 +430,9 @@ impl Store {
                         cents: self.get::<f64>(row, "cents")? as f32,
                         level_db: self.get::<f64>(row, "level_db")? as f32,
                         confidence: self.get::<f64>(row, "confidence")? as f32,
+                        settled: self.get(row, "decided_s")?,
+                        inharmonicity: None,
+                        technique: Technique::default(),
                         gated: self.get::<i64>(row, "gated")? != 0,
                     },
                     in_scale: self.get::<Option<i64>>(row, "in_scale")?.map(|n| n != 0),

@@ -273,7 +273,7 @@ impl Drop for Taken<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dsp::event::NoteEvent;
+    use crate::dsp::event::{NoteEvent, Technique};
 
     fn note(onset: f64) -> JudgedNote {
         let note = NoteEvent {
@@ -285,6 +285,9 @@ mod tests {
             cents: -3.5,
             level_db: -18.0,
             confidence: 0.9,
+            settled: onset + 0.05,
+            inharmonicity: None,
+            technique: Technique::default(),
             gated: false,
         };
         JudgedNote { note, in_scale: Some(true), deviation_ms: Some(4.0), right: true }
