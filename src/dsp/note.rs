@@ -21,7 +21,9 @@ const ANCHOR_HOPS: usize = 8;
 pub(crate) struct Sounding {
     /// Sample of the onset.
     pub(crate) onset: u64,
-    /// Sample at which it was decided.
+    /// Sample at which its onset was announced.
+    pub(crate) announced: u64,
+    /// Sample at which its pitch had settled.
     pub(crate) decided: u64,
     /// Latest pitch.
     pub(crate) recent: f32,
@@ -63,6 +65,7 @@ impl Sounding {
     pub(crate) fn new(onset: u64, decided: u64, pitch: f32, peak: f32) -> Self {
         Self {
             onset,
+            announced: decided,
             decided,
             recent: pitch,
             unheard: false,

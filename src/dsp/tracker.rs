@@ -4,7 +4,7 @@
 //! pitch, hum has no onset. A proposed onset *pends* until the pitch after it decides: another pitch is a new note,
 //! the same pitch only with new energy. A lasting jump of pitch under way (hammer-on, pull-off, slide) is a new note;
 //! a bend or vibrato is not.
-use super::event::{DspEvent, NoteEvent, NoteStart, Technique};
+use super::event::{DspEvent, NoteEvent, NoteStart, OnsetEvent, Technique};
 use super::filter::LowHistory;
 use super::fit::Partials;
 use super::note::Sounding;
@@ -93,6 +93,8 @@ pub(crate) enum Resolution {
 
 struct Pending {
     at: u64,
+    /// Sample at which it was announced.
+    announced: u64,
     /// What sounded just before.
     before: Option<Before>,
     rise: f32,
@@ -227,8 +229,10 @@ impl Tracker {
             }
         }
         let before = self.before(onset.at, end, low);
+        sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(onset.at), t: clock.seconds(end) }));
         self.pending = Some(Pending {
             at: onset.at,
+            announced: end,
             before,
             rise: onset.rise,
             pitches: [0.0; AGREE_HOPS],
@@ -390,7 +394,9 @@ impl Tracker {
         }
         self.end_note(p.at, clock, sink);
         self.just_opened = false;
-        self.start(Sounding::new(p.at, end, pitch, p.peak), clock, sink);
+        let mut note = Sounding::new(p.at, end, pitch, p.peak);
+        note.announced = p.announced;
+        self.start(note, clock, sink);
         if let Some(s) = &mut self.sounding {
             for &q in &p.pitches[..p.count] {
                 s.add(end, q, p.clarity, p.settled);
@@ -402,7 +408,7 @@ impl Tracker {
         let (midi, cents) = nearest(note.recent);
         sink(DspEvent::NoteStart(NoteStart {
             onset: clock.seconds(note.onset),
-            t: clock.seconds(note.decided),
+            t: clock.seconds(note.announced),
             midi,
             cents,
         }));
@@ -487,6 +493,7 @@ impl Tracker {
         self.end_note(at, clock, sink);
         self.fresh_from = at;
         if near.is_some() || db(after) - db(before) > JUMP_LOSS_DB {
+            sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(at), t: clock.seconds(heard.end) }));
             self.start(Sounding::new(at, heard.end, jump.pitch, heard.power), clock, sink);
             if let Some(s) = &mut self.sounding {
                 s.add(heard.end, jump.pitch, heard.estimate.map_or(0.0, |e| e.clarity), true);
@@ -512,7 +519,7 @@ impl Tracker {
         sink(DspEvent::Note(NoteEvent {
             onset: clock.seconds(s.onset),
             offset: clock.seconds(at),
-            t: clock.seconds(s.decided),
+            t: clock.seconds(s.announced),
             midi,
             f0,
             cents,
