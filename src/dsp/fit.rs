@@ -127,7 +127,7 @@ impl Partials {
     }
 
     /// The newest samples of `x` under window `w` and under its slope, times e^(-iωt): both complex.
-    fn correlate(&self, x: &[f32], w: usize, hz: f32) -> [f32; 4] {
+    pub(crate) fn correlate(&self, x: &[f32], w: usize, hz: f32) -> [f32; 4] {
         let n = LENGTHS[w].min(x.len());
         turn(&x[x.len() - n..], &self.windows[w], &self.slopes[w], std::f32::consts::TAU * hz / LOW_RATE)
     }

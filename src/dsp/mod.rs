@@ -22,6 +22,7 @@ mod note;
 mod onset;
 mod pitch;
 mod residual;
+mod ringing;
 mod stroke;
 mod tracker;
 mod wide;

@@ -6,43 +6,25 @@
 //! a bend or vibrato is not.
 use super::event::{DspEvent, NoteEvent, NoteStart, OnsetEvent, Technique};
 use super::filter::LowHistory;
-use super::fit::Partials;
 use super::note::Sounding;
 use super::onset::{Onset, OnsetDetector};
 use super::pitch::Estimate;
-use super::stroke::Before;
+use super::ringing::Ringing;
+use super::stroke;
+use super::stroke::{Context, Decision, Stroke, octave_of};
 use super::{ANALYSIS_RATE, DECIMATION, HOP, cents_between, db};
 
 const MS: u64 = ANALYSIS_RATE as u64 / 1000;
-/// Consecutive estimates within this of each other settle a pitch.
-const AGREE_HOPS: usize = 3;
+/// Estimates this near to each other agree.
 const AGREE_CENTS: f32 = 35.0;
-/// One fewer will do when the latest is at least this clear.
-const CLEAR: f32 = 0.9;
-/// Without a pitch by then, the onset was a dead stroke or noise.
-const PENDING_LIMIT: u64 = 180 * MS;
-/// A stroke that has lost this much by the time its pitch is clear was a muted string, dB.
-const MUTED_DB: f32 = -20.0;
 /// A softer sound of about the same pitch just before a note is the pick that touches the string: shorter than this
 /// and softer by this factor.
 const TOUCH: u64 = 120 * MS;
 const TOUCH_POWER: f32 = 30.0;
 /// Two onsets closer than this are one stroke: the touch of the pick and the string.
 const ONE_STROKE: u64 = 30 * MS;
-/// A pitch within this of the sounding one is the same note (a bend may be under way).
-const SAME_CENTS: f32 = 60.0;
-/// A repeated note has at least this share of energy in its partials that the note before does not account for
-/// (measured: true repetitions 0.2 to 1, median 0.85; noises over a ringing string 0 to 0.2) …
-const REPEAT_NOVELTY: f32 = 0.25;
-/// … and is not much softer: a hand that stops the string changes its phases too, dB.
-const REPEAT_LOSS_DB: f32 = -6.0;
-/// A pitch further than this from the sounding one is under way, so that phases tell nothing.
-const STEADY_CENTS: f32 = 35.0;
-/// Where that cannot be measured, it brings at least this much new energy in the low band, dB …
-const REPEAT_DB: f32 = 2.0;
-/// … or a clear stroke across the bands without losing energy.
-const REPEAT_RISE: f32 = 10.0;
-const REPEAT_KEEP_DB: f32 = -1.0;
+/// A pitch that moved no more than this in the last 43 ms stands still, cents.
+const STILL_CENTS: f32 = 8.0;
 /// Change between two hops beyond which the pitch jumped; bends move at most some 15 cents a hop.
 const JUMP_CENTS: f32 = 70.0;
 /// The same within 43 ms. A full bend in a quarter of a second moves 35 cents, a wide vibrato 80.
@@ -91,21 +73,6 @@ pub(crate) enum Resolution {
     Dismissed,
 }
 
-struct Pending {
-    at: u64,
-    /// Sample at which it was announced.
-    announced: u64,
-    /// What sounded just before.
-    before: Option<Before>,
-    rise: f32,
-    pitches: [f32; AGREE_HOPS],
-    count: usize,
-    settled: bool,
-    clarity: f32,
-    peak: f32,
-    voiced: u32,
-}
-
 struct Jump {
     pitch: f32,
     at: u64,
@@ -127,10 +94,14 @@ impl Clock {
 
 /// See the module.
 pub(crate) struct Tracker {
-    partials: Partials,
+    ringing: Ringing,
     a4_hz: f32,
-    pending: Option<Pending>,
+    pending: Option<Stroke>,
+    /// Sample before which nothing sounded as it does now: the last stroke, lost input.
+    since: u64,
     sounding: Option<Sounding>,
+    /// Other strings sound with it, so another pitch than its own is theirs, or one common to them.
+    mixed: bool,
     jump: Option<Jump>,
     powers: [f32; POWERS],
     newest: usize,
@@ -147,10 +118,12 @@ pub(crate) struct Tracker {
 impl Tracker {
     pub(crate) fn new(a4_hz: f32) -> Self {
         Self {
-            partials: Partials::new(),
+            ringing: Ringing::new(),
             a4_hz,
             pending: None,
+            since: 0,
             sounding: None,
+            mixed: false,
             jump: None,
             powers: [0.0; POWERS],
             newest: 0,
@@ -220,28 +193,24 @@ impl Tracker {
             if onset.at.saturating_sub(p.at) < ONE_STROKE && p.rise >= 0.5 * onset.rise {
                 return Resolution::Open;
             }
-            if p.count >= AGREE_HOPS - 1 && p.settled && self.is_new(p, Some(low)) {
-                self.accept(end, clock, sink);
+            if let Decision::Note(heard) = p.known(&self.context(p.at, f32::MIN)) {
+                self.accept(heard, end, clock, sink);
                 resolution = Resolution::Played;
             } else {
                 let one_stroke = onset.at.saturating_sub(p.at) < ONE_STROKE;
+                if !one_stroke {
+                    self.since = p.at;
+                }
                 resolution = if one_stroke { Resolution::Played } else { Resolution::Dismissed };
             }
         }
-        let before = self.before(onset.at, end, low);
+        let samples = |n: u64| n as usize / DECIMATION;
+        let (back, age) =
+            (samples(end.saturating_sub(onset.at)), samples(onset.at.saturating_sub(self.since)));
+        self.ringing.measure(low, back, age);
         sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(onset.at), t: clock.seconds(end) }));
-        self.pending = Some(Pending {
-            at: onset.at,
-            announced: end,
-            before,
-            rise: onset.rise,
-            pitches: [0.0; AGREE_HOPS],
-            count: 0,
-            settled: false,
-            clarity: 0.0,
-            peak: 0.0,
-            voiced: 0,
-        });
+        let steady = self.sounding.as_ref().is_none_or(|s| (s.recent - s.anchor()).abs() < STILL_CENTS);
+        self.pending = Some(Stroke::new(onset.at, end, onset.rise, steady));
         self.fresh_from = onset.at;
         self.jump = None;
         resolution
@@ -271,53 +240,40 @@ impl Tracker {
         clock: Clock,
         sink: &mut impl FnMut(DspEvent),
     ) -> Resolution {
-        let pitch = heard.estimate.map(|e| self.absolute(e.f0));
-        let Some(p) = &mut self.pending else { return Resolution::Open };
-        p.peak = p.peak.max(heard.power);
-        if let (Some(pitch), Some(e)) = (pitch, heard.estimate) {
-            let agrees = p.pitches[..p.count].iter().all(|q| (q - pitch).abs() < AGREE_CENTS);
-            if !agrees {
-                p.count = 0;
+        let Some(mut p) = self.pending.take() else { return Resolution::Open };
+        let back = heard.end.saturating_sub(p.at) as usize / DECIMATION;
+        let whole = heard.estimate.map(|e| (self.absolute(e.f0), e));
+        let rest =
+            if p.alone() { None } else { self.ringing.rest(heard.low, back, heard.estimate.map(|e| e.f0)) };
+        let rest = rest.map(|r| (r.estimate.map_or(0.0, |e| self.absolute(e.f0)), r));
+        p.hear(whole, heard.power, rest);
+        let decision = p.decide(heard.end, &self.context(p.at, heard.threshold_db));
+        let at = p.at;
+        self.pending = Some(p);
+        match decision {
+            Decision::Wait => Resolution::Open,
+            Decision::Note(pitch) => {
+                self.accept(pitch, heard.end, clock, sink);
+                Resolution::Played
             }
-            if p.count == AGREE_HOPS {
-                p.pitches.copy_within(1.., 0);
-                p.count -= 1;
+            Decision::RingsOn => {
+                self.dismiss(heard.end);
+                // What was heard before goes with what is heard now.
+                if let Some(s) = &self.sounding {
+                    self.fresh_from = s.onset;
+                }
+                Resolution::Dismissed
             }
-            p.pitches[p.count] = pitch;
-            p.count += 1;
-            p.settled = e.settled;
-            p.clarity = e.clarity;
-            p.voiced += 1;
-        } else {
-            p.count = 0;
-            p.settled = false;
+            Decision::Nothing { silent } => {
+                self.dismiss(heard.end);
+                self.since = at;
+                // If a note was sounding, this stroke stopped it.
+                if silent {
+                    self.end_note(at, clock, sink);
+                }
+                Resolution::Dismissed
+            }
         }
-        let loud = db(p.peak) >= heard.threshold_db && db(heard.power) > db(p.peak) + MUTED_DB;
-        let age = heard.end.saturating_sub(p.at);
-        let enough = if p.clarity >= CLEAR { AGREE_HOPS - 1 } else { AGREE_HOPS };
-        if p.count >= enough && p.settled && loud {
-            let Some(p) = &self.pending else { return Resolution::Open };
-            if self.is_new(p, Some(heard.low)) {
-                self.accept(heard.end, clock, sink);
-                return Resolution::Played;
-            }
-            self.dismiss(heard.end);
-            // The string rings on: what was heard before goes with what is heard now.
-            if let Some(s) = &self.sounding {
-                self.fresh_from = s.onset;
-            }
-            return Resolution::Dismissed;
-        }
-        if age > PENDING_LIMIT {
-            // The pitch never came: if a note was sounding, this stroke stopped it.
-            let (at, silent) = (p.at, p.voiced == 0);
-            self.dismiss(heard.end);
-            if silent {
-                self.end_note(at, clock, sink);
-            }
-            return Resolution::Dismissed;
-        }
-        Resolution::Open
     }
 
     /// After the gate or lost input: a string may ring whose stroke was not heard.
@@ -338,33 +294,14 @@ impl Tracker {
         }
     }
 
-    /// Whether the pending onset, whose pitch has settled, starts a new note rather than going on with the old one.
-    fn is_new(&self, p: &Pending, low: Option<&LowHistory>) -> bool {
-        let Some(s) = &self.sounding else { return true };
-        let pitch = p.pitches[p.count.saturating_sub(1).min(AGREE_HOPS - 1)];
-        let distance = pitch - s.recent;
-        let (before, after) = self.energy_around(p.at);
-        let gain = db(after) - db(before);
-        // While the pitch glides, the past foretells nothing.
-        let steady = (distance - octave_of(distance).unwrap_or(0.0)).abs() < STEADY_CENTS;
-        let back = (self.end.saturating_sub(p.at) as usize) / DECIMATION;
-        let novelty = low
-            .zip(p.before.as_ref())
-            .filter(|_| steady)
-            .and_then(|(low, before)| before.novelty(&self.partials, low, back));
-        let struck = match novelty {
-            Some(share) => share >= REPEAT_NOVELTY && gain >= REPEAT_LOSS_DB,
-            None => gain >= REPEAT_DB || (p.rise >= REPEAT_RISE && gain >= REPEAT_KEEP_DB),
-        };
-        if distance.abs() < SAME_CENTS { struck } else { octave_of(distance).is_none() || struck }
-    }
-
-    /// The sounding string as it was before an onset.
-    fn before(&self, at: u64, end: u64, low: &LowHistory) -> Option<Before> {
-        let s = self.sounding.as_ref()?;
-        let samples = |n: u64| n as usize / DECIMATION;
-        let (back, age) = (samples(end.saturating_sub(at)), samples(at.saturating_sub(s.onset)));
-        Before::measure(&self.partials, low, self.hz(s.recent), back, age)
+    /// What is to be known of the time before the stroke at a sample.
+    fn context(&self, at: u64, threshold_db: f32) -> Context {
+        let (before, after) = self.energy_around(at);
+        Context {
+            sounding: self.sounding.as_ref().map(|s| s.recent),
+            gain_db: db(after) - db(before),
+            threshold_db,
+        }
     }
 
     /// Low-band mean square just before a sample, and the highest after it.
@@ -381,9 +318,9 @@ impl Tracker {
     }
 
     /// The pending onset becomes a note; the one before ends there.
-    fn accept(&mut self, end: u64, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
+    fn accept(&mut self, heard: stroke::Heard, end: u64, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
         let Some(p) = self.pending.take() else { return };
-        let pitch = p.pitches[p.count.saturating_sub(1).min(AGREE_HOPS - 1)];
+        let pitch = heard.pitch();
         let touch = |s: &Sounding| {
             p.at.saturating_sub(s.onset) < TOUCH
                 && p.peak > TOUCH_POWER * s.peak
@@ -398,10 +335,12 @@ impl Tracker {
         note.announced = p.announced;
         self.start(note, clock, sink);
         if let Some(s) = &mut self.sounding {
-            for &q in &p.pitches[..p.count] {
-                s.add(end, q, p.clarity, p.settled);
+            for &q in &heard.pitches[..heard.count] {
+                s.add(end, q, heard.clarity, true);
             }
         }
+        self.since = p.at;
+        self.mixed = heard.mixed;
     }
 
     fn start(&mut self, note: Sounding, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
@@ -413,6 +352,7 @@ impl Tracker {
             cents,
         }));
         self.sounding = Some(note);
+        self.mixed = false;
         self.jump = None;
     }
 
@@ -457,10 +397,10 @@ impl Tracker {
         if distance.abs() < JUMP_CENTS && (pitch - s.anchor()).abs() < GLIDE_CENTS {
             s.add(heard.end, pitch, e.clarity, e.settled);
             self.jump = None;
-        } else if let Some(octaves) = octave_of(distance) {
+        } else if let Some(octaves) = octave_of(distance).filter(|_| !self.mixed) {
             s.fold(octaves);
             self.jump = None;
-        } else {
+        } else if !self.mixed {
             let window = (e.window * ANALYSIS_RATE as f32) as u64;
             match &mut self.jump {
                 Some(j) if (j.pitch - pitch).abs() < AGREE_CENTS => {
@@ -492,6 +432,7 @@ impl Tracker {
         let at = near.map(|o| o.at).or_else(|| onsets.softest(from, jump.at + 25 * MS)).unwrap_or(jump.at);
         self.end_note(at, clock, sink);
         self.fresh_from = at;
+        self.since = at;
         if near.is_some() || db(after) - db(before) > JUMP_LOSS_DB {
             sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(at), t: clock.seconds(heard.end) }));
             self.start(Sounding::new(at, heard.end, jump.pitch, heard.power), clock, sink);
@@ -534,12 +475,9 @@ impl Tracker {
 
     /// Nothing after `at` may be used: report what sounds with what is known of it, forget what pends.
     pub(crate) fn close(&mut self, at: u64, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
-        if self
-            .pending
-            .as_ref()
-            .is_some_and(|p| p.count >= AGREE_HOPS - 1 && p.settled && self.is_new(p, None))
-        {
-            self.accept(at, clock, sink);
+        let known = self.pending.as_ref().map(|p| p.known(&self.context(p.at, f32::MIN)));
+        if let Some(Decision::Note(heard)) = known {
+            self.accept(heard, at, clock, sink);
         }
         self.pending = None;
         self.end_note(at, clock, sink);
@@ -558,6 +496,7 @@ impl Tracker {
     /// Input was lost, or the gate was shut: what comes is fresh from `position` on.
     pub(crate) fn restart(&mut self, position: u64) {
         self.fresh_from = position;
+        self.since = position;
         self.powers = [0.0; POWERS];
         self.ended = None;
         self.just_opened = true;
@@ -570,14 +509,6 @@ impl Tracker {
 fn nearest(pitch: f32) -> (u8, f32) {
     let midi = (pitch / 100.0).round().clamp(0.0, 127.0);
     (midi as u8, (pitch - 100.0 * midi).clamp(-50.0, 50.0))
-}
-
-/// The whole octaves, or the twelfth, that a distance in cents comes to.
-fn octave_of(distance: f32) -> Option<f32> {
-    [1200.0, 2400.0, 1902.0]
-        .into_iter()
-        .find(|o| (distance.abs() - o).abs() < 50.0)
-        .map(|o: f32| o.copysign(distance))
 }
 
 /// Mains hum: 50 or 60 Hz or a low multiple, standing still, as no string does.
