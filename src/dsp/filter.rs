@@ -200,23 +200,30 @@ pub const LOW_LEN: usize = 1280;
 
 /// The newest samples at a quarter of the analysis rate, oldest first: what pitch and noise are measured on.
 pub struct LowHistory {
-    x: [f32; LOW_LEN],
+    /// Those in use end at `end`; they slide, and are moved back once in twenty hops.
+    x: [f32; 2 * LOW_LEN],
+    end: usize,
 }
 
 impl LowHistory {
     pub(crate) fn new() -> Self {
-        Self { x: [0.0; LOW_LEN] }
+        Self { x: [0.0; 2 * LOW_LEN], end: LOW_LEN }
     }
 
     pub(crate) fn push(&mut self, low: &[f32; LOW_HOP]) {
-        self.x.copy_within(LOW_HOP.., 0);
-        self.x[LOW_LEN - LOW_HOP..].copy_from_slice(low);
+        if self.end + LOW_HOP > self.x.len() {
+            self.x.copy_within(self.end - LOW_LEN..self.end, 0);
+            self.end = LOW_LEN;
+        }
+        self.x[self.end..self.end + LOW_HOP].copy_from_slice(low);
+        self.end += LOW_HOP;
     }
 
     /// All of it, the newest sample last.
     #[must_use]
     pub fn all(&self) -> &[f32; LOW_LEN] {
-        &self.x
+        // `end` never leaves LOW_LEN..=2 LOW_LEN, so there is always such a chunk.
+        self.x[..self.end].last_chunk().unwrap_or(&[0.0; LOW_LEN])
     }
 }
 

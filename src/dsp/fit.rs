@@ -11,17 +11,25 @@ pub(crate) const LENGTHS: [usize; 5] = [256, 384, 512, 768, 1024];
 /// A Hann window tells two partials apart from about this many periods of their spacing on.
 pub(crate) const MIN_PERIODS: f32 = 3.4;
 /// Highest partial that is used: above lies the edge of the decimation filter.
-const TOP_HZ: f32 = 4600.0;
+pub(crate) const TOP_HZ: f32 = 4600.0;
 /// Most partials in the fit: the lowest may be weak on low strings, whose inharmonicity is largest too.
 const PARTIALS: usize = 6;
 /// Above this pitch four tell as much.
 const FEWER_HZ: f32 = 250.0;
+const FEWER: usize = 4;
 /// A partial further than this from its place belongs to something else, cents.
 const STRAY_CENTS: f32 = 45.0;
-/// Prior on the inharmonicity B: mean, standard deviation, limits (measured guitar strings).
-const B_PRIOR: (f32, f32, f32) = (5e-5, 1e-4, 6e-4);
+/// Prior on the inharmonicity B: mean, standard deviation; most (measured guitar strings).
+const B_PRIOR: (f32, f32) = (5e-5, 1e-4);
+const B_MAX: f32 = 6e-4;
 /// Relative standard deviation of (f_k/k)² that the prior is weighed against.
 const SPREAD: f32 = 6e-4;
+/// What a further fit adds to what is known of B: windows overlap, so it is no news for the most part.
+const OVERLAP: f32 = 0.25;
+/// B is never known more surely than by some 20 fits, so that a wrong beginning is forgotten.
+const SUREST: f32 = 2000.0;
+/// A partial that was not looked for.
+const NOTHING: Partial = Partial { energy: 0.0, hz: 0.0 };
 
 /// One partial: energy and where it really is.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +47,51 @@ impl Partial {
     }
 }
 
-/// Hann windows and their derivatives, planned once.
+/// Second halves of Hann windows and of their derivatives, planned once.
 pub(crate) struct Partials {
     windows: [Vec<f32>; LENGTHS.len()],
     slopes: [Vec<f32>; LENGTHS.len()],
+}
+
+/// Longest half of a window.
+const HALF: usize = LENGTHS[LENGTHS.len() - 1] / 2;
+
+/// A stretch of sound under a window, folded at its middle: the window is even and its slope odd, so the sums and the
+/// differences of what lies before and after the middle are all that any frequency needs.
+pub(crate) struct Folded {
+    half: usize,
+    /// Window times sums, window times differences, slope times differences, slope times sums.
+    parts: [[f32; HALF]; 4],
+}
+
+wide! {
+    fn fold(x: &[f32], window: &[f32], slope: &[f32], parts: &mut [[f32; HALF]; 4]) {
+        let (before, after) = x.split_at(x.len() / 2);
+        let [a, b, p, q] = parts;
+        let sides = before.iter().rev().zip(after).zip(window).zip(slope);
+        let parts = a.iter_mut().zip(b).zip(p).zip(q);
+        for ((((before, after), h), d), (((a, b), p), q)) in sides.zip(parts) {
+            let (sum, difference) = (after + before, after - before);
+            *a = h * sum;
+            *b = h * difference;
+            *p = d * difference;
+            *q = d * sum;
+        }
+    }
+}
+
+/// What is known of a string's inharmonicity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Law {
+    /// B of `f_k = k F √(1 + B k²)`.
+    pub(crate) b: f32,
+    /// How surely: the spread of k² behind it, in squares.
+    pub(crate) sure: f32,
+}
+
+impl Law {
+    /// Before anything of the string was heard.
+    pub(crate) const UNKNOWN: Law = Law { b: B_PRIOR.0, sure: (SPREAD / B_PRIOR.1) * (SPREAD / B_PRIOR.1) };
 }
 
 /// What the fit found.
@@ -52,36 +101,81 @@ pub(crate) struct Fit {
     pub(crate) f1: f32,
     /// Partials used.
     pub(crate) used: usize,
+    /// What is known of the string now.
+    pub(crate) law: Law,
 }
 
-/// Samples that are turned side by side.
+/// Samples that are turned side by side, and frequencies.
 const LANES: usize = 8;
+const PAIR: usize = 2;
 
 wide! {
-    /// Sums of `x` under `window` and under `slope`, times e^(-iωt), for `omega` per sample: both complex.
-    fn turn(x: &[f32], window: &[f32], slope: &[f32], omega: f32) -> [f32; 4] {
-        let (s1, c1) = omega.sin_cos();
-        let (mut c, mut s) = ([1.0f32; LANES], [0.0f32; LANES]);
-        for k in 1..LANES {
-            c[k] = c[k - 1] * c1 - s[k - 1] * s1;
-            s[k] = s[k - 1] * c1 + c[k - 1] * s1;
+    /// For each of two frequencies, `omega` per sample: sums of the folded sound under the window and under its slope,
+    /// times e^(-iωt) from the middle on, both complex.
+    fn turn(parts: &[[f32; HALF]; 4], half: usize, omega: [f32; PAIR]) -> [[f32; 4]; PAIR] {
+        let (mut c, mut s) = ([[0.0f32; LANES]; PAIR], [[0.0f32; LANES]; PAIR]);
+        let (mut cr, mut sr) = ([0.0f32; PAIR], [0.0f32; PAIR]);
+        for f in 0..PAIR {
+            let (s1, c1) = omega[f].sin_cos();
+            (s[f][0], c[f][0]) = (0.5 * omega[f]).sin_cos();
+            for k in 1..LANES {
+                c[f][k] = c[f][k - 1] * c1 - s[f][k - 1] * s1;
+                s[f][k] = s[f][k - 1] * c1 + c[f][k - 1] * s1;
+            }
+            (sr[f], cr[f]) = (omega[f] * LANES as f32).sin_cos();
         }
-        let (sr, cr) = (omega * LANES as f32).sin_cos();
-        let mut sums = [[0.0f32; LANES]; 4];
-        let parts = x.as_chunks::<LANES>().0.iter().zip(window.as_chunks::<LANES>().0);
-        for ((x, h), d) in parts.zip(slope.as_chunks::<LANES>().0) {
-            for k in 0..LANES {
-                let (xh, xd) = (x[k] * h[k], x[k] * d[k]);
-                sums[0][k] += xh * c[k];
-                sums[1][k] -= xh * s[k];
-                sums[2][k] += xd * c[k];
-                sums[3][k] -= xd * s[k];
-                let next = c[k] * cr - s[k] * sr;
-                s[k] = s[k] * cr + c[k] * sr;
-                c[k] = next;
+        let mut sums = [[[0.0f32; LANES]; 4]; PAIR];
+        let [a, b, p, q] = parts.each_ref().map(|part| part[..half.min(HALF)].as_chunks::<LANES>().0);
+        for (((a, b), p), q) in a.iter().zip(b).zip(p).zip(q) {
+            for f in 0..PAIR {
+                for k in 0..LANES {
+                    sums[f][0][k] += a[k] * c[f][k];
+                    sums[f][1][k] -= b[k] * s[f][k];
+                    sums[f][2][k] += p[k] * c[f][k];
+                    sums[f][3][k] -= q[k] * s[f][k];
+                    let next = c[f][k] * cr[f] - s[f][k] * sr[f];
+                    s[f][k] = s[f][k] * cr[f] + c[f][k] * sr[f];
+                    c[f][k] = next;
+                }
             }
         }
-        sums.map(|lane| lane.iter().sum::<f32>())
+        sums.map(|of| of.map(|lane| lane.iter().sum::<f32>()))
+    }
+}
+
+impl Folded {
+    pub(crate) fn new() -> Self {
+        Self { half: 0, parts: [[0.0; HALF]; 4] }
+    }
+
+    /// The partials near each of `hz`.
+    pub(crate) fn measure<const N: usize>(&self, hz: [f32; N]) -> [Partial; N] {
+        let mut out = [Partial { energy: 0.0, hz: 0.0 }; N];
+        for (out, hz) in out.chunks_mut(PAIR).zip(hz.chunks(PAIR)) {
+            let two = [hz[0], hz[hz.len() - 1]];
+            for (out, (sums, hz)) in out.iter_mut().zip(self.turn(two).into_iter().zip(two)) {
+                let [re, im, dre, dim] = sums;
+                let energy = re * re + im * im;
+                // Im(X_h' / X_h); a partial without energy stays at its expected place.
+                let shift = if energy > 1e-18 { (dim * re - dre * im) / energy } else { 0.0 };
+                *out = Partial { energy, hz: hz - shift * LOW_RATE / std::f32::consts::TAU };
+            }
+        }
+        out
+    }
+
+    fn turn(&self, hz: [f32; PAIR]) -> [[f32; 4]; PAIR] {
+        turn(&self.parts, self.half, hz.map(|hz| std::f32::consts::TAU * hz / LOW_RATE))
+    }
+
+    /// The sound under the window and under its slope times e^(-iωt) from the start of the window on: both complex. The
+    /// first is amplitude and phase of a partial of exactly `hz`.
+    pub(crate) fn correlate(&self, hz: f32) -> [f32; 4] {
+        let [[re, im, dre, dim], _] = self.turn([hz; PAIR]);
+        let turns = f64::from(hz) * (self.half as f64 - 0.5) / f64::from(LOW_RATE);
+        let (s, c) = (std::f64::consts::TAU * turns.fract()).sin_cos();
+        let (s, c) = (s as f32, c as f32);
+        [re * c + im * s, im * c - re * s, dre * c + dim * s, dim * c - dre * s]
     }
 }
 
@@ -90,7 +184,7 @@ impl Partials {
         let tau = std::f64::consts::TAU;
         // Normalised to a sum of 2, so that a partial of amplitude A reads |X| = A.
         let make = |n: usize, slope: bool| {
-            (0..n)
+            (n / 2..n)
                 .map(|i| {
                     let p = tau * (i as f64 + 0.5) / n as f64;
                     let v = if slope { 0.5 * tau / n as f64 * p.sin() } else { 0.5 - 0.5 * p.cos() };
@@ -111,70 +205,71 @@ impl Partials {
             .or_else(|| LENGTHS.iter().rposition(|&n| holds(n, MIN_PERIODS)))
     }
 
-    /// The partial near `hz` in the newest samples of `x`, with window `w` of [`LENGTHS`].
-    pub(crate) fn measure(&self, x: &[f32], w: usize, hz: f32) -> Partial {
-        let [re, im, dre, dim] = self.correlate(x, w, hz);
-        let energy = re * re + im * im;
-        // Im(X_h' / X_h); a partial without energy stays at its expected place.
-        let shift = if energy > 1e-18 { (dim * re - dre * im) / energy } else { 0.0 };
-        Partial { energy, hz: hz - shift * LOW_RATE / std::f32::consts::TAU }
+    /// Puts the newest samples of `x` under window `w` of [`LENGTHS`].
+    pub(crate) fn fold(&self, x: &[f32], w: usize, folded: &mut Folded) {
+        let n = LENGTHS[w];
+        folded.half = n / 2;
+        let Some(from) = x.len().checked_sub(n) else {
+            folded.half = 0;
+            return;
+        };
+        fold(&x[from..], &self.windows[w], &self.slopes[w], &mut folded.parts);
     }
+}
 
-    /// Amplitude and phase, at the start of the window, of a partial of exactly `hz`, as a complex number.
-    pub(crate) fn phasor(&self, x: &[f32], w: usize, hz: f32) -> (f32, f32) {
-        let [re, im, ..] = self.correlate(x, w, hz);
-        (re, im)
+impl Law {
+    /// Frequency of partial `k` of a string whose first partial is `f1`.
+    pub(crate) fn place(&self, f1: f32, k: f32) -> f32 {
+        k * f1 * ((1.0 + self.b * k * k) / (1.0 + self.b)).sqrt()
     }
+}
 
-    /// The newest samples of `x` under window `w` and under its slope, times e^(-iωt): both complex.
-    pub(crate) fn correlate(&self, x: &[f32], w: usize, hz: f32) -> [f32; 4] {
-        let n = LENGTHS[w].min(x.len());
-        turn(&x[x.len() - n..], &self.windows[w], &self.slopes[w], std::f32::consts::TAU * hz / LOW_RATE)
+/// Fits a stiff string with partials near those of `f1` and what is known of its inharmonicity. `None` when too few of
+/// them are in their place.
+pub(crate) fn fit(sound: &Folded, f1: f32, known: &Law) -> Option<Fit> {
+    let count = if f1 > FEWER_HZ { FEWER } else { PARTIALS };
+    let places: [f32; PARTIALS] = std::array::from_fn(|i| known.place(f1, (i + 1) as f32));
+    let measured = if count == PARTIALS {
+        sound.measure(places)
+    } else {
+        let [a, b, c, d] = sound.measure([places[0], places[1], places[2], places[3]]);
+        [a, b, c, d, NOTHING, NOTHING]
+    };
+    let mut at = [(0.0f64, 0.0f64, 0.0f64); PARTIALS];
+    let (mut used, mut total) = (0, 0.0f64);
+    for (i, (p, &place)) in measured.iter().zip(&places).enumerate().take(count) {
+        if place > TOP_HZ {
+            break;
+        }
+        if let Some(hz) = p.near(place) {
+            let k2 = ((i + 1) * (i + 1)) as f64;
+            let weight = k2 * f64::from(p.energy);
+            at[used] = (k2, (f64::from(hz) / f64::from(f1)).powi(2) / k2, weight);
+            total += weight;
+            used += 1;
+        }
     }
-
-    /// Fits a stiff string to the partials around `f0`. `None` when too few of them are in their place.
-    pub(crate) fn fit(&self, x: &[f32], w: usize, f0: f32) -> Option<Fit> {
-        let mut at = [(0.0f32, 0.0f32, 0.0f32); PARTIALS];
-        let (mut used, mut total) = (0, 0.0f32);
-        for k in 1..=if f0 > FEWER_HZ { 4 } else { PARTIALS } {
-            let k = k as f32;
-            let place = k * f0;
-            if place > TOP_HZ {
-                break;
-            }
-            let p = self.measure(x, w, place);
-            if let Some(hz) = p.near(place) {
-                at[used] = (k * k, hz / k, k * k * p.energy);
-                total += k * k * p.energy;
-                used += 1;
-            }
-        }
-        if used == 0 || total <= 0.0 {
-            return None;
-        }
-        // Weighted least squares of y = (f_k/k)² / f0² = a + b k², b pulled towards its prior.
-        let (mut sw, mut sx, mut sy, mut sxx, mut sxy) = (0.0f64, 0.0, 0.0, 0.0, 0.0);
-        for &(x, f, weight) in &at[..used] {
-            let (w, x) = (f64::from(weight / total), f64::from(x));
-            let y = f64::from(f / f0).powi(2);
-            sw += w;
-            sx += w * x;
-            sy += w * y;
-            sxx += w * x * x;
-            sxy += w * x * y;
-        }
-        let prior = f64::from(SPREAD / B_PRIOR.1).powi(2);
-        sxx += prior;
-        sxy += prior * f64::from(B_PRIOR.0);
-        let det = sw * sxx - sx * sx;
-        if det <= 0.0 {
-            return None;
-        }
-        let b = ((sw * sxy - sx * sy) / det).clamp(0.0, f64::from(B_PRIOR.2));
-        let a = (sy - b * sx) / sw;
-        let f1 = (f64::from(f0) * (a + b).max(0.0).sqrt()) as f32;
-        f1.is_finite().then_some(Fit { f1, used })
+    if used == 0 || total <= 0.0 {
+        return None;
     }
+    // Weighted least squares of y = (f_k/k)² / f1² = a + b k², b pulled towards what is known.
+    let (mut sx, mut sy, mut sxx, mut sxy) = (0.0f64, 0.0, 0.0, 0.0);
+    for &(x, y, weight) in &at[..used] {
+        let w = weight / total;
+        sx += w * x;
+        sy += w * y;
+        sxx += w * x * x;
+        sxy += w * x * y;
+    }
+    // What these partials alone say of b, and how surely.
+    let sure = (sxx - sx * sx).max(0.0);
+    let known_sure = f64::from(known.sure);
+    let b = ((sxy - sx * sy + known_sure * f64::from(known.b)) / (sure + known_sure))
+        .clamp(0.0, f64::from(B_MAX));
+    let a = sy - b * sx;
+    let hz = (f64::from(f1) * (a + b).max(0.0).sqrt()) as f32;
+    let law = Law { b: b as f32, sure: (known.sure + OVERLAP * sure as f32).min(SUREST) };
+    (hz.is_finite() && a > 0.0).then_some(Fit { f1: hz, used, law })
 }
 
 #[cfg(test)]
@@ -195,30 +290,60 @@ mod tests {
             .collect()
     }
 
+    fn folded(x: &[f32], w: usize) -> Folded {
+        let mut folded = Folded::new();
+        Partials::new().fold(x, w, &mut folded);
+        folded
+    }
+
     #[test]
     fn a_lone_partial_is_found_to_a_hundredth_of_a_cent() {
-        let partials = Partials::new();
         let x = string(441.3, 0.0, &[0.5]);
-        let p = partials.measure(&x, 2, 437.0);
+        let [p] = folded(&x, 2).measure([437.0]);
         assert!(cents_between(p.hz, 441.3).abs() < 0.02, "{p:?}");
         assert!((p.energy.sqrt() - 0.5).abs() < 0.02, "{p:?}");
     }
 
     #[test]
+    fn a_phase_is_that_at_the_start_of_the_window() {
+        for w in 0..LENGTHS.len() {
+            let at = 1024 - LENGTHS[w];
+            let x: Vec<f32> = (0..1024)
+                .map(|n| {
+                    0.3 * (std::f32::consts::TAU * 440.0 * (n as f32 - at as f32) / LOW_RATE + 0.7).cos()
+                })
+                .collect();
+            let [re, im, ..] = folded(&x, w).correlate(440.0);
+            assert!(
+                (re - 0.3 * 0.7f32.cos()).abs() < 1e-3 && (im - 0.3 * 0.7f32.sin()).abs() < 1e-3,
+                "{re} {im}"
+            );
+        }
+    }
+
+    #[test]
     fn the_first_partial_of_a_stiff_string_is_found_though_its_period_reads_sharp() {
-        let partials = Partials::new();
-        for (f1, b) in [(82.41, 1.0e-4), (110.0, 5e-5), (196.0, 2e-4), (659.3, 1e-4)] {
+        for (f1, b) in [(61.74, 2.5e-4), (82.41, 1.0e-4), (110.0, 5e-5), (196.0, 2e-4), (659.3, 1e-4)] {
             let x = string(f1, b, &[0.3, 0.5, 0.4, 0.2, 0.2, 0.1]);
-            let w = Partials::choose(f1, 5.0, 1024).unwrap();
-            // Started 6 cents sharp, as a correlation would.
-            let fit = partials.fit(&x, w, f1 * 1.0035).unwrap();
-            assert!(cents_between(fit.f1, f1).abs() < 0.5, "{f1}: {:.2} cents", cents_between(fit.f1, f1));
+            let sound = folded(&x, Partials::choose(f1, 5.0, 1024).unwrap());
+            // Started 6 cents sharp, as a correlation would, and the first fit tells the next one of the law.
+            let first = fit(&sound, f1 * 1.0035, &Law::UNKNOWN).unwrap();
+            assert!(
+                cents_between(first.f1, f1).abs() < 0.5,
+                "{f1}: {:.2} cents",
+                cents_between(first.f1, f1)
+            );
+            let next = (0..8).fold(first, |f, _| fit(&sound, f.f1, &f.law).unwrap());
+            assert!(cents_between(next.f1, f1).abs() < 0.1, "{f1}: {:.3} cents", cents_between(next.f1, f1));
+            if f1 < FEWER_HZ {
+                assert!((next.law.b / b - 1.0).abs() < 0.15, "{f1}: B {} instead of {b}", next.law.b);
+            }
         }
     }
 
     #[test]
     fn silence_has_no_partials() {
-        assert_eq!(Partials::new().fit(&[0.0; 1024], 2, 220.0), None);
+        assert_eq!(fit(&folded(&[0.0; 1024], 2), 220.0, &Law::UNKNOWN), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod level;
 mod mcleod;
 mod noise;
 mod note;
+mod nsdf;
 mod onset;
 mod pitch;
 mod residual;

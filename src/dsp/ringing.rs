@@ -11,7 +11,7 @@ use realfft::{RealFftPlanner, RealToComplex};
 
 use super::blockwise::Blockwise;
 use super::filter::{LOW_LEN, LowHistory};
-use super::fit::{LENGTHS, Partials};
+use super::fit::{Folded, LENGTHS, Partials};
 use super::pitch::{Estimate, PitchDetector};
 use super::wide::wide;
 use super::{DECIMATION, HOP, LOW_HOP, LOW_RATE};
@@ -69,6 +69,7 @@ pub(crate) struct Ringing {
     scratch: Vec<Complex32>,
     power: Vec<f32>,
     partials: Partials,
+    sound: Folded,
     lines: [Line; LINES],
     count: usize,
     /// From the start of the window to the stroke, decimated samples.
@@ -139,6 +140,7 @@ impl Ringing {
             scratch: fft.make_scratch_vec(),
             power: vec![0.0; SIZE / 2 + 1],
             partials: Partials::new(),
+            sound: Folded::new(),
             lines: [Line::default(); LINES],
             count: 0,
             lead: 0,
@@ -189,12 +191,13 @@ impl Ringing {
             }
         }
         let bin = LOW_RATE / SIZE as f32;
+        self.partials.fold(x, w, &mut self.sound);
         for &(_, at) in &peaks[..count] {
-            let rough = self.partials.measure(x, w, at as f32 * bin).hz;
+            let [rough] = self.sound.measure([at as f32 * bin]).map(|p| p.hz);
             if (rough - at as f32 * bin).abs() > 1.5 * bin {
                 continue;
             }
-            let [re, im, dre, dim] = self.partials.correlate(x, w, rough);
+            let [re, im, dre, dim] = self.sound.correlate(rough);
             let energy = re * re + im * im;
             if energy < LEAST {
                 continue;
