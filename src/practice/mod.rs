@@ -2,6 +2,7 @@
 //!
 //! [`session::Session`] takes what hearing reports and yields notes with a verdict, windows and a summary.
 //! Every formula stands in [`score`]; how the beat is found stands in [`timing`] and [`tempo`].
+pub mod click;
 pub mod metric;
 mod noise;
 pub mod score;

@@ -4,6 +4,7 @@ use crate::dsp::event::{DspEvent, NoteEvent};
 
 use super::noise::NoiseSums;
 use super::settings::Settings;
+use super::timing::{Click, Pulse};
 use super::types::{Facts, JudgedNote, Scores, Summary, Window};
 use super::window::{Around, Judgement, add_noise, countable, judge, judged, tuning_offset};
 
@@ -26,6 +27,7 @@ pub struct Session {
     cents: Vec<f64>,
     offset: Option<f64>,
     gaps: Vec<(f64, f64)>,
+    pulse: Pulse,
     /// Index of the first note of the running window.
     window_first: usize,
     window_start: f64,
@@ -44,6 +46,7 @@ impl Session {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            pulse: settings.tempo().into(),
             settings,
             notes: Vec::new(),
             cents: Vec::new(),
@@ -65,6 +68,13 @@ impl Session {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// A metronome is heard from now on, is measured anew, or (`None`) falls silent. Notes that begin while it holds
+    /// are judged against its beats; the others against the tempo set, or one found in them.
+    pub fn set_click(&mut self, click: Option<Click>) {
+        self.pulse.set(self.latest, click);
+        self.update_live();
     }
 
     /// Takes an event. A complete note that counts gets a first verdict, for display; the one to keep comes with
@@ -193,7 +203,11 @@ impl Session {
 
     fn judge(&self, notes: &[NoteEvent], noise: &NoiseSums, session: bool) -> Judgement {
         let breaks: Vec<f64> = self.gaps.iter().map(|gap| gap.1).collect();
-        judge(&self.settings, notes, Around { offset: self.offset, noise, breaks: &breaks, session })
+        judge(
+            &self.settings,
+            notes,
+            Around { offset: self.offset, noise, pulse: &self.pulse, breaks: &breaks, session },
+        )
     }
 
     /// True when input was lost at this time.
@@ -213,6 +227,7 @@ mod tests {
     use super::*;
     use crate::dsp::event::FrameReport;
     use crate::dsp::event::Technique;
+    use crate::music::grid::Tempo;
     use crate::music::scale::Scale;
     use crate::practice::summary_json;
     use crate::practice::types::Metric;
@@ -314,6 +329,26 @@ mod tests {
                 }
                 Metric::NoiseControl => assert!(facts.noise_db.is_none() && facts.noise_cause.is_none()),
             }
+        }
+    }
+
+    #[test]
+    fn notes_are_judged_against_the_click_they_were_played_to() {
+        for (latency_known, ms) in [(true, 40.0), (false, 0.0)] {
+            let mut s = session(&Metric::ALL);
+            let click = Click { origin: 0.2, tempo: Tempo::new(100.0).unwrap(), latency_known };
+            s.set_click(Some(click));
+            play(&mut s, 0.24, 20);
+            s.close_window(7.0);
+            for n in s.closed_notes() {
+                assert!((n.deviation_ms.unwrap() - ms).abs() < 1e-6, "{n:?}");
+            }
+            // Without the click, evenness alone counts again.
+            s.set_click(None);
+            play(&mut s, 8.07, 20);
+            let w = s.close_window(15.0);
+            assert!(s.closed_notes().iter().all(|n| n.deviation_ms.unwrap().abs() < 1e-6));
+            assert_eq!(w.scores.timing_stability, Some(100.0));
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::music::grid::{Subdivision, Tempo};
 
+pub use super::click::{Click, Pulse};
 use super::tempo::{Grid, Search, fit};
 use super::types::Tendency;
 
@@ -59,13 +60,16 @@ pub struct Timing {
 /// Judges onsets (seconds, in any order). A run never reaches across one of the `breaks` (seconds): input was lost
 /// there, and with it the grid. `None` when no run has [`FEWEST_NOTES`] notes on a grid.
 #[must_use]
-pub fn analyse(onsets: &[f64], tempo: Option<Tempo>, breaks: &[f64]) -> Option<Timing> {
+pub fn analyse(onsets: &[f64], pulse: &Pulse, breaks: &[f64]) -> Option<Timing> {
+    let tempo = pulse.tempo;
     let mut order: Vec<usize> = (0..onsets.len()).filter(|&i| onsets[i].abs() <= LATEST).collect();
     order.sort_by(|&a, &b| onsets[a].total_cmp(&onsets[b]));
     let pause = tempo.map_or(PAUSE_SECONDS, |t| PAUSE_SECONDS.max(PAUSE_BEATS * t.beat_seconds()));
     let mut deviations_ms = vec![None; onsets.len()];
     let mut runs: Vec<Run> = Vec::new();
-    let joined = |a: f64, b: f64| b - a <= pause && !breaks.iter().any(|at| (a..b).contains(at));
+    let joined = |a: f64, b: f64| {
+        b - a <= pause && pulse.one_grid(a, b) && !breaks.iter().any(|at| (a..b).contains(at))
+    };
     for part in order.chunk_by(|&a, &b| joined(onsets[a], onsets[b])) {
         let start = onsets[part[0]];
         let span = onsets[part[part.len() - 1]] - start;
@@ -75,7 +79,7 @@ pub fn analyse(onsets: &[f64], tempo: Option<Tempo>, breaks: &[f64]) -> Option<T
             let strokes: Vec<&[usize]> =
                 notes.chunk_by(|&a, &b| onsets[b] - onsets[a] < STROKE_SECONDS).collect();
             let times: Vec<f64> = strokes.iter().map(|s| onsets[s[0]]).collect();
-            let Some((run, deviations)) = Run::judge(&times, tempo) else { continue };
+            let Some((run, deviations)) = Run::judge(&times, pulse) else { continue };
             for (stroke, deviation) in strokes.iter().zip(deviations) {
                 for &i in *stroke {
                     deviations_ms[i] = Some(deviation);
@@ -144,10 +148,12 @@ struct Run {
 }
 
 impl Run {
-    fn judge(times: &[f64], tempo: Option<Tempo>) -> Option<(Self, Vec<f64>)> {
+    fn judge(times: &[f64], pulse: &Pulse) -> Option<(Self, Vec<f64>)> {
         if times.len() < FEWEST_NOTES {
             return None;
         }
+        let click = pulse.click_at(times[times.len() / 2]);
+        let tempo = click.map(|c| c.tempo).or(pulse.tempo);
         let grid = fit(times, tempo.map_or(Search::Any, |t| Search::Near(t.bpm())));
         let (subdivision, deviations) = match (tempo, &grid) {
             (Some(tempo), _) => {
@@ -173,6 +179,16 @@ impl Run {
             drift: enough.map(|g: &Grid| (g.drift, g.drift_error)),
             off: enough.and_then(|g| tempo.map(|t| ((g.bpm - t.bpm()) / t.bpm(), g.bpm_error / t.bpm()))),
         };
+        // With the round trip known, the constant part is the player's own and stays.
+        if let Some(click) = click.filter(|c| c.latency_known) {
+            let beat_ms = 1000.0 * click.tempo.beat_seconds();
+            let from_click = times.iter().zip(&deviations).map(|(t, d)| {
+                let apart = click.beats(t - d / 1000.0);
+                (apart - subdivision.nearest(apart).0) * beat_ms
+            });
+            let offset = median(&mut from_click.collect::<Vec<_>>());
+            deviations.iter_mut().for_each(|d| *d += offset);
+        }
         Some((run, deviations))
     }
 }
@@ -272,7 +288,7 @@ mod tests {
             (110.0, &[0.75, 0.25, 0.5, 0.5], Subdivision::Sixteenth),
         ] {
             for seed in 0..5 {
-                let timing = analyse(&line(bpm, pattern, 40, 5.0, seed), None, &[]).unwrap();
+                let timing = analyse(&line(bpm, pattern, 40, 5.0, seed), &None.into(), &[]).unwrap();
                 assert!((timing.bpm / bpm - 1.0).abs() < 0.005, "{bpm} {pattern:?}: {}", timing.bpm);
                 assert_eq!(timing.subdivision, subdivision, "{bpm} {pattern:?}");
                 assert!((2.5..8.0).contains(&timing.sd_ms), "{bpm} {pattern:?}: {}", timing.sd_ms);
@@ -287,8 +303,8 @@ mod tests {
             let (mut known, mut inferred) = (0.0, 0.0);
             for seed in 0..20 {
                 let onsets = line(bpm, &[0.5], 21, jitter, seed);
-                known += analyse(&onsets, set(bpm), &[]).unwrap().sd_ms / 20.0;
-                inferred += analyse(&onsets, None, &[]).unwrap().sd_ms / 20.0;
+                known += analyse(&onsets, &set(bpm).into(), &[]).unwrap().sd_ms / 20.0;
+                inferred += analyse(&onsets, &None.into(), &[]).unwrap().sd_ms / 20.0;
             }
             assert!((known / jitter - 1.0).abs() < 0.1, "{jitter} at {bpm}: {known}");
             assert!((0.8..1.1).contains(&(inferred / jitter)), "{jitter} at {bpm}: {inferred}");
@@ -298,15 +314,15 @@ mod tests {
     #[test]
     fn latency_is_taken_out_and_rests_cost_nothing() {
         let onsets = line(96.0, &[0.5, 0.5, 1.0, 3.0, 0.5, 0.5, 6.0], 50, 0.0, 1);
-        let plain = analyse(&onsets, set(96.0), &[]).unwrap();
+        let plain = analyse(&onsets, &set(96.0).into(), &[]).unwrap();
         assert!(plain.sd_ms < 1e-6);
         for latency in [-0.2, 0.013, 0.111, 7.77] {
             let late: Vec<f64> = onsets.iter().map(|t| t + latency).collect();
-            let timing = analyse(&late, set(96.0), &[]).unwrap();
+            let timing = analyse(&late, &set(96.0).into(), &[]).unwrap();
             assert!(timing.sd_ms < 1e-6, "{latency}: {}", timing.sd_ms);
             assert!(timing.deviations_ms.iter().all(|d| d.unwrap().abs() < 1e-6));
         }
-        assert!(analyse(&onsets, None, &[]).unwrap().sd_ms < 0.5);
+        assert!(analyse(&onsets, &None.into(), &[]).unwrap().sd_ms < 0.5);
     }
 
     #[test]
@@ -315,7 +331,7 @@ mod tests {
         onsets.remove(11);
         onsets.push(onsets[20] + 0.09);
         for tempo in [None, set(100.0)] {
-            let timing = analyse(&onsets, tempo, &[]).unwrap();
+            let timing = analyse(&onsets, &tempo.into(), &[]).unwrap();
             assert!((timing.bpm - 100.0).abs() < 0.5, "{timing:?}");
             assert!(timing.sd_ms < 12.0, "{}", timing.sd_ms);
             assert!(timing.deviations_ms[29].unwrap().abs() > 60.0);
@@ -330,14 +346,14 @@ mod tests {
             onsets.push(t);
             t += 30.0 / (100.0 + 10.0 * (t - 0.5) / 11.5);
         }
-        let timing = analyse(&onsets, None, &[]).unwrap();
+        let timing = analyse(&onsets, &None.into(), &[]).unwrap();
         assert!((timing.bpm - 104.8).abs() < 0.5, "{}", timing.bpm);
         assert!((timing.sd_ms - 43.8).abs() < 3.0, "{}", timing.sd_ms);
         assert!((timing.drift.unwrap() - 52.0).abs() < 4.0, "{:?}", timing.drift);
         assert_eq!(timing.tendency, Some(Tendency::Rushing));
         let slow: Vec<f64> = onsets.iter().map(|t| 20.0 - t).collect();
-        assert_eq!(analyse(&slow, None, &[]).unwrap().tendency, Some(Tendency::Dragging));
-        let off = analyse(&line(98.0, &[0.5], 40, 3.0, 1), set(100.0), &[]).unwrap();
+        assert_eq!(analyse(&slow, &None.into(), &[]).unwrap().tendency, Some(Tendency::Dragging));
+        let off = analyse(&line(98.0, &[0.5], 40, 3.0, 1), &set(100.0).into(), &[]).unwrap();
         assert_eq!(off.tendency, Some(Tendency::Dragging));
         assert!(off.sd_ms > 20.0);
     }
@@ -346,23 +362,23 @@ mod tests {
     fn lost_input_parts_the_grid() {
         let mut onsets = line(100.0, &[0.5], 20, 0.0, 1);
         onsets.extend(line(100.0, &[0.5], 20, 0.0, 1).iter().map(|t| t + 7.123));
-        assert!(analyse(&onsets, set(100.0), &[]).unwrap().sd_ms > 30.0);
-        assert!(analyse(&onsets, set(100.0), &[7.0]).unwrap().sd_ms < 1e-6);
+        assert!(analyse(&onsets, &set(100.0).into(), &[]).unwrap().sd_ms > 30.0);
+        assert!(analyse(&onsets, &set(100.0).into(), &[7.0]).unwrap().sd_ms < 1e-6);
     }
 
     #[test]
     fn few_or_hostile_notes_are_answered_honestly() {
         let four = line(100.0, &[1.0], 4, 5.0, 1);
         for tempo in [None, set(100.0)] {
-            assert_eq!(analyse(&[], tempo, &[]), None);
-            assert_eq!(analyse(&four[..3], tempo, &[]), None);
-            assert_eq!(analyse(&[1.0; 9], tempo, &[]), None);
-            assert_eq!(analyse(&[f64::NAN, f64::INFINITY, 1e300, -1e300], tempo, &[]), None);
-            let timing = analyse(&four, tempo, &[]).unwrap();
+            assert_eq!(analyse(&[], &tempo.into(), &[]), None);
+            assert_eq!(analyse(&four[..3], &tempo.into(), &[]), None);
+            assert_eq!(analyse(&[1.0; 9], &tempo.into(), &[]), None);
+            assert_eq!(analyse(&[f64::NAN, f64::INFINITY, 1e300, -1e300], &tempo.into(), &[]), None);
+            let timing = analyse(&four, &tempo.into(), &[]).unwrap();
             assert!(timing.tendency.is_none() && timing.drift.is_none());
             let mut mixed = vec![f64::NAN, 1e300];
             mixed.extend(four.iter().rev());
-            let timing = analyse(&mixed, tempo, &[]).unwrap();
+            let timing = analyse(&mixed, &tempo.into(), &[]).unwrap();
             assert!(timing.deviations_ms[0].is_none() && timing.deviations_ms[1].is_none());
             assert!(timing.deviations_ms[2..].iter().all(Option::is_some));
         }
@@ -380,7 +396,7 @@ mod tests {
                     .map(|t| t + start),
             );
         }
-        let timing = analyse(&onsets, None, &[]).unwrap();
+        let timing = analyse(&onsets, &None.into(), &[]).unwrap();
         assert!((timing.sd_ms - 8.0).abs() < 1.0, "{}", timing.sd_ms);
         assert!((90.0..=96.0).contains(&timing.bpm), "{} {}", timing.bpm, timing.subdivision);
     }

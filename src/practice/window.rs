@@ -6,7 +6,7 @@ use crate::music::note::{NoteName, OCTAVE};
 use super::noise::NoiseSums;
 use super::score;
 use super::settings::Settings;
-use super::timing::{self, median};
+use super::timing::{self, Pulse, median};
 use super::types::{Facts, JudgedNote, Metric, Scores};
 
 /// Fewest notes from which the offset of the whole guitar is told: one note may just be out of tune.
@@ -31,6 +31,8 @@ pub(super) struct Around<'a> {
     /// Offset of the whole guitar, cents.
     pub(super) offset: Option<f64>,
     pub(super) noise: &'a NoiseSums,
+    /// What the notes are to be in time with.
+    pub(super) pulse: &'a Pulse,
     /// Times at which input was lost.
     pub(super) breaks: &'a [f64],
     /// A whole session: coverage may count.
@@ -136,7 +138,7 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
         .enabled(Metric::TimingStability)
         .then(|| {
             let onsets: Vec<f64> = usable.iter().map(|n| n.onset).collect();
-            timing::analyse(&onsets, settings.tempo(), around.breaks)
+            timing::analyse(&onsets, around.pulse, around.breaks)
         })
         .flatten();
     if let Some(timing) = &timing {
