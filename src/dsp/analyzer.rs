@@ -186,7 +186,8 @@ impl Analyzer {
         self.powers.copy_within(1.., 0);
         self.powers[3] = power;
         let smooth = self.powers.iter().sum::<f32>() / 4.0;
-        let onset = self.onsets.push(&hop, self.idle_hops > IDLE_HOPS && !self.hop_gated);
+        let onset =
+            self.onsets.push(&hop, self.idle_hops > IDLE_HOPS && !self.hop_gated, self.tracker.alone());
 
         let mut frame = FrameReport {
             t: self.clock.seconds(end),

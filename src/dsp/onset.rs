@@ -56,6 +56,9 @@ const STEPS: usize = 128;
 /// A band's rise is counted against its maximum over so many steps before: longer than the period of E2, so that
 /// the beat of the string itself is no rise.
 const LOOK_BACK: usize = 20;
+/// For the time of a stroke, over one string: so many of its periods, and at least so many steps.
+const PERIODS: f32 = 1.25;
+const LEAST_BACK: usize = 3;
 /// Most that one band may add (in factors of two of its energy).
 const RISE_CLIP: f32 = 4.0;
 /// A band's floor lies 20 dB under its recent peak: what happens below is masked by the string that sounds.
@@ -194,9 +197,10 @@ impl OnsetDetector {
         self.frozen = frozen;
     }
 
-    /// Takes in a hop. `idle`: no note sounds, so the bands' noise may be learnt. Returns an onset when one was found,
+    /// Takes in a hop. `idle`: no note sounds, so the bands' noise may be learnt; `sounding`: pitch of the string that
+    /// sounds, if it is one alone, Hz. Returns an onset when one was found,
     /// 8 to 25 ms after it happened.
-    pub(crate) fn push(&mut self, hop: &[f32; HOP], idle: bool) -> Option<Onset> {
+    pub(crate) fn push(&mut self, hop: &[f32; HOP], idle: bool, sounding: Option<f32>) -> Option<Onset> {
         let first_new = self.step;
         self.push_bands(hop, idle);
         let flux_at = self.push_flux(hop);
@@ -214,7 +218,7 @@ impl OnsetDetector {
                     2 * NEAR_FLUX as usize,
                     A_MIN_RISE,
                 );
-                let start = peak.map_or(at, |p| self.start_of(p, at.saturating_sub(NEAR_FLUX)));
+                let start = self.date(at, sounding).unwrap_or(at);
                 (start, peak.map_or(0.0, |p| self.rise_at(p)), REFRACTORY_A)
             }
             (None, Some((_, hops))) if *hops > 0 => {
@@ -352,6 +356,43 @@ impl OnsetDetector {
         self.rise[(step % STEPS as u64) as usize]
     }
 
+    /// The step at which a stroke began that the flux places at `at`: where the bands first rose by a share of their
+    /// highest rise around there. Over one string of known pitch a rise is counted against its last period only, so
+    /// that the stroke is seen although the string, damped a moment before it, was louder. `None` without a rise.
+    fn date(&self, at: u64, sounding: Option<f32>) -> Option<u64> {
+        let back = sounding.map_or(LOOK_BACK, |hz| {
+            let period = PERIODS * 1000.0 / hz.max(1.0);
+            (period.ceil() as usize).clamp(LEAST_BACK, LOOK_BACK)
+        });
+        let newest = self.step.checked_sub(1)?;
+        let from = at.saturating_sub(NEAR_FLUX);
+        let mut rises = [0.0f32; 2 * NEAR_FLUX as usize + 1];
+        let count = ((at + NEAR_FLUX).min(newest) + 1).saturating_sub(from) as usize;
+        for (r, step) in rises.iter_mut().zip(from..).take(count) {
+            *r = self.rise_over_last(step, back);
+        }
+        let (peak, highest) = rises[..count]
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .filter(|p| *p.1 > A_MIN_RISE)?;
+        let first =
+            rises[peak.saturating_sub(ONSET_BEFORE)..peak].iter().position(|&r| r >= ONSET_SHARE * highest);
+        Some(from + first.map_or(peak, |f| peak.saturating_sub(ONSET_BEFORE) + f) as u64)
+    }
+
+    /// Sum over the bands of what they rise at a step above their maximum over the `back` steps before it.
+    fn rise_over_last(&self, step: u64, back: usize) -> f32 {
+        let row = |s: u64| &self.logs[(s % STEPS as u64) as usize];
+        let mut highest = [f32::MIN; BANDS];
+        for b in 1..=back as u64 {
+            for (h, l) in highest.iter_mut().zip(row(step + STEPS as u64 - b)) {
+                *h = h.max(*l);
+            }
+        }
+        row(step).iter().zip(&highest).map(|(l, h)| (l - h).clamp(0.0, RISE_CLIP)).sum()
+    }
+
     /// A peak of the rise above threshold B whose surroundings are known by now.
     fn band_peak(&self, first_new: u64) -> Option<u64> {
         let around = ONSET_BEFORE as u64;
@@ -454,7 +495,10 @@ mod tests {
 
     fn onsets_of(signal: &[f32]) -> Vec<Onset> {
         let mut detector = OnsetDetector::new();
-        signal.chunks_exact(HOP).filter_map(|c| detector.push(c.try_into().expect("a hop"), false)).collect()
+        signal
+            .chunks_exact(HOP)
+            .filter_map(|c| detector.push(c.try_into().expect("a hop"), false, None))
+            .collect()
     }
 
     #[test]

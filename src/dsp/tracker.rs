@@ -23,6 +23,8 @@ const TOUCH: u64 = 120 * MS;
 const TOUCH_POWER: f32 = 30.0;
 /// Two onsets closer than this are one stroke: the touch of the pick and the string.
 const ONE_STROKE: u64 = 30 * MS;
+/// So long after a stroke that is still undecided, one that rises half as much at the most is its rattle.
+const RATTLE: u64 = 60 * MS;
 /// A pitch that moved no more than this in the last 43 ms stands still, cents.
 const STILL_CENTS: f32 = 8.0;
 /// Change between two hops beyond which the pitch jumped; bends move at most some 15 cents a hop.
@@ -159,6 +161,11 @@ impl Tracker {
         }
     }
 
+    /// Pitch of the sounding note, if nothing else sounds with it, Hz.
+    pub(crate) fn alone(&self) -> Option<f32> {
+        self.sounding.as_ref().filter(|s| !self.mixed && !s.unheard).map(|s| self.hz(s.recent))
+    }
+
     /// No note sounds and none may be starting.
     pub(crate) fn idle(&self) -> bool {
         self.sounding.is_none() && self.pending.is_none()
@@ -190,7 +197,9 @@ impl Tracker {
     ) -> Resolution {
         let mut resolution = Resolution::Open;
         if let Some(p) = &self.pending {
-            if onset.at.saturating_sub(p.at) < ONE_STROKE && p.rise >= 0.5 * onset.rise {
+            let since = onset.at.saturating_sub(p.at);
+            if since < ONE_STROKE && p.rise >= 0.5 * onset.rise || since < RATTLE && onset.rise < 0.5 * p.rise
+            {
                 return Resolution::Open;
             }
             if let Decision::Note(heard) = p.known(&self.context(p.at, f32::MIN)) {
