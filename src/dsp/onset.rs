@@ -56,7 +56,9 @@ const STEPS: usize = 128;
 /// A band's rise is counted against its maximum over so many steps before: longer than the period of E2, so that
 /// the beat of the string itself is no rise.
 const LOOK_BACK: usize = 20;
-/// For the time of a stroke, over one string: so many of its periods, and at least so many steps.
+/// When no rise reaches this much over one string of known pitch, rises are counted against its last period only: so
+/// many of them, and at least so many steps.
+const CLEAR_RISE: f32 = 4.0;
 const PERIODS: f32 = 1.25;
 const LEAST_BACK: usize = 3;
 /// Most that one band may add (in factors of two of its energy).
@@ -78,6 +80,8 @@ const A_MIN_RISE: f32 = 1.0;
 const ONSET_SHARE: f32 = 0.2;
 /// … at most so many steps before it.
 const ONSET_BEFORE: usize = 10;
+/// Before it is this near to the loudest so far (20 dB), in factors of two, it is the touch of the pick.
+const TOUCH_LOG: f32 = 6.6;
 /// Steps until the next onset.
 const REFRACTORY_B: u64 = 45;
 const REFRACTORY_A: u64 = 30;
@@ -357,28 +361,39 @@ impl OnsetDetector {
     }
 
     /// The step at which a stroke began that the flux places at `at`: where the bands first rose by a share of their
-    /// highest rise around there. Over one string of known pitch a rise is counted against its last period only, so
-    /// that the stroke is seen although the string, damped a moment before it, was louder. `None` without a rise.
+    /// highest rise around there, and were loud enough to be the string. `None` without a rise.
     fn date(&self, at: u64, sounding: Option<f32>) -> Option<u64> {
-        let back = sounding.map_or(LOOK_BACK, |hz| {
-            let period = PERIODS * 1000.0 / hz.max(1.0);
-            (period.ceil() as usize).clamp(LEAST_BACK, LOOK_BACK)
-        });
         let newest = self.step.checked_sub(1)?;
         let from = at.saturating_sub(NEAR_FLUX);
-        let mut rises = [0.0f32; 2 * NEAR_FLUX as usize + 1];
         let count = ((at + NEAR_FLUX).min(newest) + 1).saturating_sub(from) as usize;
-        for (r, step) in rises.iter_mut().zip(from..).take(count) {
-            *r = self.rise_over_last(step, back);
+        let mut rises = [0.0f32; 2 * NEAR_FLUX as usize + 1];
+        let rises = &mut rises[..count.min(2 * NEAR_FLUX as usize + 1)];
+        for (r, step) in rises.iter_mut().zip(from..) {
+            *r = self.rise_at(step);
         }
-        let (peak, highest) = rises[..count]
-            .iter()
-            .enumerate()
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .filter(|p| *p.1 > A_MIN_RISE)?;
-        let first =
-            rises[peak.saturating_sub(ONSET_BEFORE)..peak].iter().position(|&r| r >= ONSET_SHARE * highest);
-        Some(from + first.map_or(peak, |f| peak.saturating_sub(ONSET_BEFORE) + f) as u64)
+        let (mut peak, mut highest) = top(rises);
+        // The stroke may not rise above the string that was damped for it.
+        if let Some(hz) = sounding.filter(|_| highest < CLEAR_RISE) {
+            let period = (PERIODS * 1000.0 / hz.max(1.0)).ceil() as usize;
+            for (r, step) in rises.iter_mut().zip(from..) {
+                *r = self.rise_over_last(step, period.clamp(LEAST_BACK, LOOK_BACK));
+            }
+            (peak, highest) = top(rises);
+        }
+        if highest <= A_MIN_RISE {
+            return None;
+        }
+        let loudest = (from..=newest).map(|s| self.loudness(s)).fold(f32::MIN, f32::max);
+        let earliest = peak.saturating_sub(ONSET_BEFORE);
+        let first = (earliest..peak).find(|&k| {
+            rises[k] >= ONSET_SHARE * highest && self.loudness(from + k as u64) >= loudest - TOUCH_LOG
+        });
+        Some(from + first.unwrap_or(peak) as u64)
+    }
+
+    /// Logarithm of the energy in the loudest band at a step.
+    fn loudness(&self, step: u64) -> f32 {
+        self.logs[(step % STEPS as u64) as usize].iter().fold(f32::MIN, |m, &l| m.max(l))
     }
 
     /// Sum over the bands of what they rise at a step above their maximum over the `back` steps before it.
@@ -476,6 +491,11 @@ wide! {
         let rest = (from..n.saturating_sub(1)).map(|b| now[b] - before[b - 1].max(before[b]).max(before[b + 1]));
         sums.iter().sum::<f32>() + rest.map(|r| r.max(0.0)).sum::<f32>()
     }
+}
+
+/// Where the highest value is, and the value; 0 for none.
+fn top(values: &[f32]) -> (usize, f32) {
+    values.iter().enumerate().fold((0, 0.0), |best, (i, &v)| if v > best.1 { (i, v) } else { best })
 }
 
 /// Binary logarithm of a positive normal number to about 0.005: exponent, and a quadratic through the mantissa.
