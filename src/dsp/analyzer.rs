@@ -103,9 +103,7 @@ impl Analyzer {
         while !rest.is_empty() {
             let n = (HOP - self.filled).min(rest.len());
             let (now, later) = rest.split_at(n);
-            for (h, &x) in self.hop[self.filled..].iter_mut().zip(now) {
-                *h = sanitize(x);
-            }
+            sanitize(now, &mut self.hop[self.filled..self.filled + n]);
             self.filled += n;
             self.position = self.position.saturating_add(n as u64);
             self.hop_gated |= self.gated;

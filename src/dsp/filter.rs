@@ -7,71 +7,73 @@ const CLAMP: f32 = 4.0;
 /// States below this are set to zero, so that no denormal slows the loop in digital silence.
 const TINY: f32 = 1e-18;
 
-/// Makes any float harmless: not-a-number and infinities become 0, the rest is clamped.
-pub(crate) fn sanitize(x: f32) -> f32 {
-    if x.is_finite() { x.clamp(-CLAMP, CLAMP) } else { 0.0 }
+wide! {
+    /// Copies `x` made harmless: not-a-number and infinities become 0, the rest is clamped.
+    pub(crate) fn sanitize(x: &[f32], out: &mut [f32]) {
+        for (y, &x) in out.iter_mut().zip(x) {
+            // Not-a-number fails every comparison.
+            let finite = if x.abs() <= f32::MAX { x } else { 0.0 };
+            *y = finite.clamp(-CLAMP, CLAMP);
+        }
+    }
 }
 
 /// One-pole high-pass at about 10 Hz.
-pub(crate) struct DcBlock {
-    x1: f32,
-    y1: f32,
-}
+pub(crate) struct DcBlock(Recursive);
 
 impl DcBlock {
     /// Pole: 1 - 2π·10/48000.
-    const POLE: f32 = 0.998_7;
+    const POLE: f64 = 0.998_7;
 
     pub(crate) fn new() -> Self {
-        Self { x1: 0.0, y1: 0.0 }
+        Self(Recursive::new([1.0, -1.0, 0.0], [-Self::POLE, 0.0]))
     }
 
     pub(crate) fn run(&mut self, hop: &mut [f32; HOP]) {
-        for x in hop.iter_mut() {
-            let y = *x - self.x1 + Self::POLE * self.y1;
-            self.x1 = *x;
-            self.y1 = y;
-            *x = y;
-        }
-        if self.y1.abs() < TINY {
-            self.y1 = 0.0;
-        }
+        self.0.run(hop);
     }
 }
 
 /// Taps of the decimation filter (Blackman-windowed sinc).
 const TAPS: usize = 64;
+/// Of them, those that meet one in four input samples.
+const PHASE_TAPS: usize = TAPS / DECIMATION;
 /// Cut-off as a share of the new sampling rate.
 const CUT: f64 = 0.42;
 /// Corner of the second-order high-pass behind the decimator, Hz: below the lowest note, above rumble.
-const RUMBLE_HZ: f32 = 29.0;
+const RUMBLE_HZ: f64 = 29.0;
 
 /// Low-pass and keep every fourth sample, then a high-pass at 29 Hz. Delay: 31.5 input samples (0.7 ms).
 pub(crate) struct Decimator {
-    taps: [f32; TAPS],
-    line: [f32; TAPS + HOP],
-    high_pass: Biquad,
+    /// By phase: tap `4 j + p` of the filter is `taps[p][j]`.
+    taps: [[f32; PHASE_TAPS]; DECIMATION],
+    /// The newest samples, by phase too.
+    lines: [[f32; PHASE_TAPS + LOW_HOP]; DECIMATION],
+    high_pass: Recursive,
 }
 
 wide! {
-    /// Every fourth sample of `line` through the filter.
-    fn thin_out(line: &[f32; TAPS + HOP], taps: &[f32; TAPS], out: &mut [f32; LOW_HOP]) {
-        for (i, y) in out.iter_mut().enumerate() {
-            let at = (i + 1) * DECIMATION;
-            let mut acc = [0.0f32; 8];
-            for (x, t) in line[at..at + TAPS].as_chunks::<8>().0.iter().zip(taps.as_chunks::<8>().0) {
-                for k in 0..8 {
-                    acc[k] += x[k] * t[k];
+    /// The sum of what each phase's taps make of its line: output `i` ends with the newest of input four `i`.
+    fn thin_out(
+        lines: &[[f32; PHASE_TAPS + LOW_HOP]; DECIMATION],
+        taps: &[[f32; PHASE_TAPS]; DECIMATION],
+        out: &mut [f32; LOW_HOP],
+    ) {
+        let mut acc = [0.0f32; LOW_HOP];
+        for (line, taps) in lines.iter().zip(taps) {
+            for (j, t) in taps.iter().enumerate() {
+                let Some(x) = line[j + 1..].first_chunk::<LOW_HOP>() else { break };
+                for k in 0..LOW_HOP {
+                    acc[k] += t * x[k];
                 }
             }
-            *y = acc.iter().sum();
         }
+        *out = acc;
     }
 }
 
 impl Decimator {
     pub(crate) fn new() -> Self {
-        let mut taps = [0.0f32; TAPS];
         let cut = CUT / DECIMATION as f64;
         let mut sum = 0.0f64;
         let mut exact = [0.0f64; TAPS];
@@ -82,54 +84,108 @@ impl Decimator {
             *t = sinc * (0.42 - 0.5 * p.cos() + 0.08 * (2.0 * p).cos());
             sum += *t;
         }
-        for (t, e) in taps.iter_mut().zip(exact) {
-            *t = (e / sum) as f32;
+        Self {
+            taps: std::array::from_fn(|p| std::array::from_fn(|j| (exact[DECIMATION * j + p] / sum) as f32)),
+            lines: [[0.0; PHASE_TAPS + LOW_HOP]; DECIMATION],
+            high_pass: Recursive::high_pass(RUMBLE_HZ, f64::from(LOW_RATE)),
         }
-        Self { taps, line: [0.0; TAPS + HOP], high_pass: Biquad::high_pass(RUMBLE_HZ, LOW_RATE) }
     }
 
     pub(crate) fn run(&mut self, hop: &[f32; HOP], out: &mut [f32; LOW_HOP]) {
-        self.line.copy_within(HOP.., 0);
-        self.line[TAPS..].copy_from_slice(hop);
-        thin_out(&self.line, &self.taps, out);
-        for y in out.iter_mut() {
-            *y = self.high_pass.step(*y);
+        let [a, b, c, d] = &mut self.lines;
+        for line in [&mut *a, &mut *b, &mut *c, &mut *d] {
+            line.copy_within(LOW_HOP.., 0);
         }
-        self.high_pass.flush();
+        for (i, x) in hop.as_chunks::<DECIMATION>().0.iter().enumerate() {
+            [a[PHASE_TAPS + i], b[PHASE_TAPS + i], c[PHASE_TAPS + i], d[PHASE_TAPS + i]] = *x;
+        }
+        thin_out(&self.lines, &self.taps, out);
+        self.high_pass.run(out);
     }
 }
 
-/// Second-order section, transposed direct form II (RBJ cookbook coefficients).
-#[derive(Clone, Copy)]
-struct Biquad {
-    b: [f32; 3],
-    a: [f32; 2],
-    z: [f32; 2],
+/// Samples that a recursive filter takes at once.
+const AT_ONCE: usize = 8;
+
+/// A filter of second order at most (transposed direct form II) that takes eight samples at once: what each of them and
+/// the state before them contribute to the eight that come out, and to the state after them.
+pub(crate) struct Recursive {
+    from_input: [[f32; AT_ONCE]; AT_ONCE],
+    from_state: [[f32; AT_ONCE]; 2],
+    /// Of the state that follows: from each sample, and from the state before.
+    input_to_state: [[f32; AT_ONCE]; 2],
+    state_to_state: [[f32; 2]; 2],
+    state: [f32; 2],
 }
 
-impl Biquad {
-    fn high_pass(hz: f32, rate: f32) -> Self {
-        let w = std::f32::consts::TAU * hz / rate;
-        let (s, c) = w.sin_cos();
-        let alpha = s / std::f32::consts::SQRT_2;
+impl Recursive {
+    /// From `y = b₀ x + b₁ x' + b₂ x'' - a₁ y' - a₂ y''`.
+    fn new(b: [f64; 3], a: [f64; 2]) -> Self {
+        let run = |mut z: [f64; 2], at: usize| {
+            let y: [f32; AT_ONCE] = std::array::from_fn(|n| {
+                let x = if n == at { 1.0 } else { 0.0 };
+                let y = b[0] * x + z[0];
+                z = [b[1] * x - a[0] * y + z[1], b[2] * x - a[1] * y];
+                y as f32
+            });
+            (y, z.map(|z| z as f32))
+        };
+        let inputs: [_; AT_ONCE] = std::array::from_fn(|at| run([0.0; 2], at));
+        let states = [run([1.0, 0.0], AT_ONCE), run([0.0, 1.0], AT_ONCE)];
+        Self {
+            from_input: inputs.map(|i| i.0),
+            from_state: states.map(|s| s.0),
+            input_to_state: [inputs.map(|i| i.1[0]), inputs.map(|i| i.1[1])],
+            state_to_state: states.map(|s| s.1),
+            state: [0.0; 2],
+        }
+    }
+
+    /// High-pass with the corner at `hz` (RBJ cookbook coefficients, Butterworth).
+    fn high_pass(hz: f64, rate: f64) -> Self {
+        let (s, c) = (std::f64::consts::TAU * hz / rate).sin_cos();
+        let alpha = s / std::f64::consts::SQRT_2;
         let a0 = 1.0 + alpha;
         let b = (1.0 + c) / 2.0 / a0;
-        Self { b: [b, -2.0 * b, b], a: [-2.0 * c / a0, (1.0 - alpha) / a0], z: [0.0; 2] }
+        Self::new([b, -2.0 * b, b], [-2.0 * c / a0, (1.0 - alpha) / a0])
     }
 
-    fn step(&mut self, x: f32) -> f32 {
-        let y = self.b[0] * x + self.z[0];
-        self.z[0] = self.b[1] * x - self.a[0] * y + self.z[1];
-        self.z[1] = self.b[2] * x - self.a[1] * y;
-        y
-    }
-
-    fn flush(&mut self) {
-        for z in &mut self.z {
+    /// Filters `samples`, whole eights of them, in place.
+    fn run(&mut self, samples: &mut [f32]) {
+        run_recursive(self, samples);
+        for z in &mut self.state {
             if z.abs() < TINY {
                 *z = 0.0;
             }
         }
+    }
+}
+
+wide! {
+    fn run_recursive(filter: &mut Recursive, samples: &mut [f32]) {
+        let mut z = filter.state;
+        for eight in samples.as_chunks_mut::<AT_ONCE>().0 {
+            let mut y = [0.0f32; AT_ONCE];
+            for (x, column) in eight.iter().zip(&filter.from_input) {
+                for k in 0..AT_ONCE {
+                    y[k] += x * column[k];
+                }
+            }
+            let new = filter.input_to_state.each_ref().map(|row| {
+                let mut parts = [0.0f32; AT_ONCE];
+                for k in 0..AT_ONCE {
+                    parts[k] = row[k] * eight[k];
+                }
+                parts.iter().sum::<f32>()
+            });
+            let [g0, g1] = &filter.from_state;
+            for k in 0..AT_ONCE {
+                eight[k] = y[k] + (z[0] * g0[k] + z[1] * g1[k]);
+            }
+            let [s0, s1] = filter.state_to_state;
+            z = [z[0] * s0[0] + z[1] * s1[0] + new[0], z[0] * s0[1] + z[1] * s1[1] + new[1]];
+        }
+        filter.state = z;
     }
 }
 
@@ -292,9 +348,9 @@ mod tests {
 
     #[test]
     fn sanitizing_leaves_only_finite_bounded_values() {
-        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-40, 0.5] {
-            assert!(sanitize(x).is_finite() && sanitize(x).abs() <= CLAMP);
-        }
-        assert!((sanitize(0.5) - 0.5).abs() < f32::EPSILON);
+        let wild = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, -0.25, 0.5];
+        let mut tame = [f32::NAN; 7];
+        sanitize(&wild, &mut tame);
+        assert_eq!(tame, [0.0, 0.0, 0.0, CLAMP, -CLAMP, -0.25, 0.5]);
     }
 }

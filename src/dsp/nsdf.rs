@@ -15,7 +15,7 @@ pub(super) const MIN_LAG: usize = 8;
 /// Blocks that are kept.
 pub(super) const BLOCKS: usize = 16;
 /// Lags computed together: as many as fit in registers.
-const LANES: usize = 32;
+const LANES: usize = 56;
 /// Running sums of squares that are kept: the longest window and the longest lag before it.
 const SUMS: usize = BLOCKS * LOW_HOP + LAGS + 1;
 /// Room for them to slide in, so that they are moved back once in eight hops.
