@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fretcoach::cli::history::{self, Format, HistoryArgs};
 use fretcoach::dsp::event::{NoteEvent, Technique};
-use fretcoach::practice::types::{Facts, JudgedNote, Metric, Scores, Summary, Tendency, Window};
+use fretcoach::practice::types::{Facts, JudgedNote, Metric, Reason, Scores, Summary, Tendency, Window};
 use fretcoach::store::{
     AdviceId, AdviceKind, AdviceRow, Batch, EndReason, GapRow, LoopCost, NewSession, SessionFilter,
     SessionId, SessionWriter, Store, StoreError, WindowRecord,
@@ -51,7 +51,8 @@ fn note(onset: f64, right: bool) -> JudgedNote {
         technique: Technique::default(),
         gated: false,
     };
-    JudgedNote { note, in_scale: Some(right), deviation_ms: Some(-7.5), right }
+    let reason = (!right).then_some(Reason::NotInScale(57));
+    JudgedNote { note, in_scale: Some(right), deviation_ms: Some(-7.5), place: Some(0.5), right, reason }
 }
 
 fn scores(overall: f64) -> Scores {

@@ -26,7 +26,6 @@ use crate::dsp::event::DspEvent;
 use crate::music::note;
 use crate::music::scale::Scale;
 use crate::names::{attr, span};
-use crate::practice::score;
 use crate::practice::session::Session as Judge;
 use crate::practice::types::{JudgedNote, Metric, Scores, Summary, Window};
 use crate::span::{Kind, SpanExt, Thread, chain};
@@ -571,6 +570,7 @@ impl Session {
             name: self.note_name(judged.note.midi),
             right: (!judged.note.gated).then_some(judged.right),
             reason: self.reason(judged),
+            deviation_ms: judged.deviation_ms,
         };
         self.p.screen.send_modify(|s| s.add_note(note));
     }
@@ -582,20 +582,9 @@ impl Session {
         }
     }
 
-    /// Why a note was wrong, in a few words; the first reason that a player would see.
+    /// Why a note was wrong, in a few words.
     fn reason(&self, judged: &JudgedNote) -> Option<String> {
-        if judged.right || judged.note.gated {
-            return None;
-        }
-        if judged.in_scale == Some(false) {
-            return Some("not in the scale".into());
-        }
-        match judged.deviation_ms {
-            Some(ms) if !score::right_in_time(ms, self.p.config.practice.strictness) => {
-                Some(format!("{:.0} ms {}", ms.abs(), if ms < 0.0 { "early" } else { "late" }))
-            }
-            _ => Some(format!("{:+.0} cents", judged.note.cents)),
-        }
+        judged.reason.map(|reason| reason.words(|midi| self.note_name(midi)))
     }
 
     /// The end: hears what is left, sums up, lets the coach speak, stores.

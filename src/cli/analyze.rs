@@ -213,6 +213,6 @@ fn note_json(n: &JudgedNote) -> Value {
     json!({
         "type": "note", "onset": n.note.onset, "offset": n.note.offset, "t": n.note.t, "midi": n.note.midi,
         "f0": n.note.f0, "cents": n.note.cents, "level_db": n.note.level_db, "in_scale": n.in_scale,
-        "deviation_ms": n.deviation_ms,
+        "deviation_ms": n.deviation_ms, "place": n.place, "reason": n.reason,
     })
 }

@@ -293,15 +293,17 @@ fn draw_scores(frame: &mut Frame, area: Rect, s: &Screen) {
 }
 
 fn draw_notes(frame: &mut Frame, area: Rect, s: &Screen) {
-    let title = format!("notes: {} right, {} wrong", s.right, s.wrong);
+    let title = format!("notes: {} right, {} wrong (ms: early −, late +)", s.right, s.wrong);
     let block = panel(&title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let mut spans: Vec<Span> = Vec::new();
     let mut width = 0;
     for n in s.recent.iter().rev() {
-        let text = match (&n.reason, spans.is_empty()) {
-            (Some(reason), true) => format!("{} ({reason}) ", n.name),
+        // The latest note with all there is to say, wrong ones among the others with their mark, each with its time.
+        let text = match (&n.reason, n.deviation_ms) {
+            (Some(reason), _) if spans.is_empty() => format!("{} ({reason}) ", n.name),
+            (_, Some(ms)) => format!("{} {} ", n.name, signed(ms)),
             _ => format!("{} ", n.name),
         };
         width += text.chars().count();
@@ -317,6 +319,15 @@ fn draw_notes(frame: &mut Frame, area: Rect, s: &Screen) {
     }
     spans.reverse();
     frame.render_widget(Paragraph::new(Line::from(spans)), inner);
+}
+
+/// `+12`, `−3`, `0`
+fn signed(ms: f64) -> String {
+    match ms.round() {
+        0.0 => "0".into(),
+        late if late > 0.0 => format!("+{late:.0}"),
+        early => format!("−{:.0}", early.abs()),
+    }
 }
 
 fn draw_advice(frame: &mut Frame, area: Rect, s: &Screen) {
@@ -430,12 +441,13 @@ mod tests {
             voice: "espeak-ng".into(),
             ..Screen::default()
         };
-        for (name, right, reason) in [
-            ("A3", Some(true), None),
-            ("C4", Some(true), None),
-            ("C#4", Some(false), Some("not in the scale")),
+        for (name, right, reason, deviation_ms) in [
+            ("A3", Some(true), None, Some(-4.2)),
+            ("C4", Some(true), None, Some(12.0)),
+            ("E4", Some(false), Some("61 ms late"), Some(61.0)),
+            ("C#4", Some(false), Some("not in the scale, C4 is"), Some(0.3)),
         ] {
-            s.add_note(RecentNote { name: name.into(), right, reason: reason.map(Into::into) });
+            s.add_note(RecentNote { name: name.into(), right, reason: reason.map(Into::into), deviation_ms });
         }
         s
     }

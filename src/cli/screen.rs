@@ -30,6 +30,8 @@ pub struct RecentNote {
     pub right: Option<bool>,
     /// Why it was wrong, in a few words.
     pub reason: Option<String>,
+    /// Deviation from its place in time, ms, early negative.
+    pub deviation_ms: Option<f64>,
 }
 
 /// Latest advice.

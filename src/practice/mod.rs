@@ -5,9 +5,11 @@
 pub mod click;
 pub mod metric;
 mod noise;
+pub mod placing;
 pub mod score;
 pub mod session;
 pub mod settings;
+pub mod spread;
 pub mod summary;
 pub mod tempo;
 pub mod timing;

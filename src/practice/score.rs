@@ -35,10 +35,16 @@ const NOISE_CURVE: (f64, f64) = (0.7, 1.5);
 /// Share of pitch accuracy in the overall score at strictness 0, and what strictness adds.
 const PITCH_WEIGHT: (f64, f64) = (0.40, 0.15);
 
-/// A note is right in pitch up to this deviation at strictness 0 and 1, cents.
+/// A note is right in pitch up to this deviation at strictness 0 and 1, cents: from a third of a semitone, which hurts
+/// any ear, down to about twice what trained ones notice.
 const RIGHT_CENTS: (f64, f64) = (30.0, 12.0);
-/// A note is right in time up to this deviation at strictness 0 and 1, ms.
+/// A note is right in time up to this deviation at strictness 0 and 1, ms: from what anybody hears as stumbling down to
+/// what players hear (a shift of one note in an even line is noticed from about 6 % of the interval on, 15 to 25 ms
+/// here; Friberg and Sundberg, "Time discrimination in a monotonic, isochronous sequence", 1995).
 const RIGHT_MS: (f64, f64) = (70.0, 25.0);
+/// Where notes follow each other fast, the limit is this share of the distance between grid points: beyond half of it
+/// a note would belong to the next point.
+const RIGHT_OF_GAP: f64 = 0.3;
 /// Softest peak that still counts at sensitivity 0 and 1, dBFS.
 const SOFTEST_DB: (f64, f64) = (-35.0, -65.0);
 
@@ -100,16 +106,19 @@ pub fn overall(scores: &Scores, strictness: f64) -> Option<f64> {
     (weights > 0.0).then(|| (sum / weights).clamp(0.0, 100.0))
 }
 
-/// True when a note's deviation in cents (tuning offset taken out) is no mistake.
+/// Deviation (cents, tuning offset taken out) up to which a note is right in pitch: 30 at strictness 0, 21 at 0.5,
+/// 12 at 1.
 #[must_use]
-pub fn right_in_pitch(cents: f64, strictness: f64) -> bool {
-    cents.abs() <= between(RIGHT_CENTS, strictness)
+pub fn right_cents(strictness: f64) -> f64 {
+    between(RIGHT_CENTS, strictness)
 }
 
-/// True when a note's deviation from the grid in ms is no mistake.
+/// Deviation (ms) up to which a note is right in time: 70 at strictness 0, 47.5 at 0.5, 25 at 1, and never more than
+/// 0.3 of `gap_ms`, the distance between neighbouring grid points.
 #[must_use]
-pub fn right_in_time(ms: f64, strictness: f64) -> bool {
-    ms.abs() <= between(RIGHT_MS, strictness)
+pub fn right_ms(strictness: f64, gap_ms: f64) -> f64 {
+    let limit = between(RIGHT_MS, strictness);
+    if gap_ms > 0.0 { limit.min(RIGHT_OF_GAP * gap_ms) } else { limit }
 }
 
 /// Softest peak level of a note that counts, dBFS; softer ones are ghost notes and not judged.
@@ -137,6 +146,14 @@ mod tests {
         assert_eq!(scale_score(0.9, None), 90.0);
         assert_eq!(scale_score(0.9, Some(0.5)), 45.0);
         assert_eq!(timing_score(f64::NAN, 300.0, 0.5), 0.0);
+    }
+
+    #[test]
+    fn limits_are_as_documented() {
+        assert_eq!([0.0, 0.5, 1.0].map(right_cents), [30.0, 21.0, 12.0]);
+        assert_eq!([0.0, 0.5, 1.0].map(|s| right_ms(s, 300.0)), [70.0, 47.5, 25.0]);
+        assert_eq!(right_ms(0.0, 100.0), 30.0);
+        assert_eq!(right_ms(0.5, f64::NAN), 47.5);
     }
 
     #[test]

@@ -442,6 +442,12 @@ mod tests {
             "mean_signed_cents",
             "tuning_offset_cents",
             "timing_sd_ms",
+            "timing_sd_interval_ms",
+            "timing_notes",
+            "click_offset_ms",
+            "subdivision",
+            "swing_ratio",
+            "drift_bpm_per_min",
             "tendency",
             "bpm",
         ];

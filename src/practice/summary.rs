@@ -22,7 +22,13 @@ pub fn summary_json(summary: &Summary) -> Value {
         "mean_signed_cents": facts.mean_signed_cents,
         "tuning_offset_cents": facts.tuning_offset_cents,
         "timing_sd_ms": facts.timing_sd_ms,
+        "timing_sd_interval_ms": facts.timing_sd_interval_ms,
+        "timing_notes": facts.timing_notes,
+        "click_offset_ms": facts.click_offset_ms,
+        "subdivision": facts.subdivision,
+        "swing_ratio": facts.swing_ratio,
         "tendency": facts.tendency,
+        "drift_bpm_per_min": facts.drift_bpm_per_min,
         "bpm": facts.bpm,
     })
 }

@@ -1,27 +1,47 @@
-//! Finding the beat: the grid of beats and subdivisions that best explains a run of note onsets.
+//! Finding the beat: the grid of beats that best explains a run of note onsets.
 //!
-//! A grid is a tempo (which may change steadily), a place of the first beat and a [`Subdivision`]. Candidates come
+//! A grid is a tempo (which may change steadily), a place of the first beat and places inside the beat. Candidates come
 //! from the peaks of `|Σ exp(2πi (f t + c t²/2))|` over the onsets `t`; among them the one with the shortest
 //! description wins (Rissanen's minimum description length): each onset costs what it takes to name its place
 //! inside the beat and its distance from it, beside a few nats for what the grid itself needs. So quarters are
 //! preferred to eighths as long as they explain the notes, a few eighths among quarters suffice to prefer
 //! eighths, and rests cost nothing. An onset that fits nowhere has a bounded cost, so outliers do not bend the grid.
+//! Which subdivision each note belongs to is decided afterwards, beat by beat ([`super::placing`]).
 
 use std::f64::consts::TAU;
 
-use crate::music::grid::Subdivision;
+use crate::music::grid::{MOST_PLACES, Places};
+
+use super::spread::{median, robust_sd};
 
 /// Share of onsets expected to belong to no grid (touches of the pick, false onsets).
-const OUTLIERS: f64 = 0.02;
+pub(super) const OUTLIERS: f64 = 0.02;
 /// Smallest spread assumed, seconds: onsets are not measured better than this, and without a floor the
 /// description of an exact grid would cost nothing at any tempo.
-const SMALLEST_SD: f64 = 0.002;
+pub(super) const SMALLEST_SD: f64 = 0.002;
+/// What is played inside a beat, as far as the search for the tempo needs to know, with what it costs to be less usual,
+/// nats: quarters, eighths, sixteenths, triplets (and swing as in triplets), lighter swing, eighths beside triplets.
+/// The cost grows slowly with the number of notes ([`UNUSUAL_NOTES`]): even notes without end are sixteenths at 100 bpm
+/// rather than triplets at 133, though that tempo is the likelier one.
+const PATTERNS: [(Places, f64); 6] = [
+    (Places::new(&[0.0]), 0.0),
+    (Places::new(&[0.0, 0.5]), 0.0),
+    (Places::new(&[0.0, 0.25, 0.5, 0.75]), 0.5),
+    (Places::new(&[0.0, 1.0 / 3.0, 2.0 / 3.0]), 3.0),
+    (Places::new(&[0.0, 0.6]), 3.0),
+    (Places::new(&[0.0, 1.0 / 3.0, 0.5, 2.0 / 3.0]), 3.0),
+];
+/// Notes that cost as much again.
+const UNUSUAL_NOTES: f64 = 100.0;
 /// Slowest and fastest rate of grid points searched for, per second (40 quarters a minute, sixteenths at 200 bpm).
 const RATES: (f64, f64) = (0.66, 13.5);
 /// Tempos inferred, bpm. Slower and faster ones are heard as twice or half of themselves.
 const INFERRED_BPM: (f64, f64) = (38.0, 250.0);
 /// How far from a set tempo the notes are followed (share of it).
 pub const FOLLOWED: f64 = 0.08;
+/// How far ahead of or behind a click players are, about, seconds: tapping leads it by 20 to 80 ms, playing music by less
+/// (Repp, "Sensorimotor synchronization: a review of the tapping literature", 2005).
+const CONSTANTLY_OFF: f64 = 0.04;
 /// Largest change of tempo followed within one run of notes (share of it).
 const LARGEST_CHANGE: f64 = 0.16;
 /// Tempo that listeners prefer, bpm, and how strongly (McKinney and Moelants, "Ambiguity in tempo perception",
@@ -37,9 +57,82 @@ const EXPLAINED: f64 = 0.06;
 const PEAKS: usize = 6;
 
 /// The grid that explains a run of notes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
-    /// Tempo in the middle of the notes, beats per minute: the slope of a straight line through them.
+    line: Line,
+    /// Seconds at which the line has its origin.
+    middle: f64,
+    /// Where inside the beat the notes fall, roughly.
+    pub places: Places,
+}
+
+impl Grid {
+    /// Beats at a time in seconds; which beat is 0 means nothing.
+    #[must_use]
+    pub fn beats(&self, t: f64) -> f64 {
+        self.line.beats(t - self.middle)
+    }
+
+    /// Tempo at the middle of the notes, beats per second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.line.beat
+    }
+}
+
+/// The grid of exactly this tempo (bpm), with these places, laid where it fits the onsets best.
+#[must_use]
+pub fn lay(times: &[f64], bpm: f64, places: &Places) -> Grid {
+    let middle = times[times.len() / 2];
+    let beats: Vec<f64> = times.iter().map(|t| (t - middle) * bpm / 60.0).collect();
+    // Every note is a first guess at where the grid lies, moved to the median; at most 64 of them are tried.
+    let mut best = (f64::INFINITY, 0.0);
+    for guess in beats.iter().step_by(beats.len().div_ceil(64)) {
+        let (offset, cost) = settled(&beats, *guess, places);
+        if cost < best.0 {
+            best = (cost, offset);
+        }
+    }
+    Grid { line: Line { beat: bpm / 60.0, slope: 0.0, phase: -best.1 }, middle, places: *places }
+}
+
+/// The grid of exactly this tempo (bpm) whose beat 0 is near `origin` (seconds): moved by as much as the player is
+/// constantly off, and with the places that explain the onsets best. Its beats count from the beat at `origin`.
+#[must_use]
+pub fn lay_near(times: &[f64], bpm: f64, origin: f64) -> Grid {
+    let beats: Vec<f64> = times.iter().map(|t| (t - origin) * bpm / 60.0).collect();
+    let log_notes = (times.len().max(1) as f64).ln();
+    let mut best: Option<(f64, Grid)> = None;
+    for (places, unusual) in &PATTERNS {
+        let (offset, _) = settled(&beats, 0.0, places);
+        let line = Line { beat: bpm / 60.0, slope: 0.0, phase: -offset };
+        let from_origin: Vec<f64> = times.iter().map(|t| t - origin).collect();
+        let far = offset * 60.0 / bpm / CONSTANTLY_OFF;
+        let shares = 0.5 * (places.len() - 1) as f64 * log_notes;
+        let cost = line.cost(&from_origin, places).0 + unusual + shares + 0.5 * far * far;
+        if best.is_none_or(|b| cost < b.0) {
+            best = Some((cost, Grid { line, middle: origin, places: *places }));
+        }
+    }
+    // There is always a first pattern, and its cost a number.
+    best.map_or_else(|| lay(times, bpm, &PATTERNS[0].0), |b| b.1)
+}
+
+/// An offset near `guess` that has half of the notes before and half after their places, and the mean distance from
+/// them, beats.
+fn settled(beats: &[f64], guess: f64, places: &Places) -> (f64, f64) {
+    let off = |offset: f64| beats.iter().map(move |b| b - offset - places.nearest(b - offset).0);
+    let mut offset = guess;
+    for _ in 0..3 {
+        offset += median(&mut off(offset).collect::<Vec<_>>());
+    }
+    (offset, off(offset).map(f64::abs).sum())
+}
+
+/// Notes on their places against a constant tempo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Tempo: the slope of a straight line through the notes, beats per minute.
     pub bpm: f64,
     /// Standard error of `bpm`.
     pub bpm_error: f64,
@@ -47,9 +140,7 @@ pub struct Grid {
     pub drift: f64,
     /// Standard error of `drift`.
     pub drift_error: f64,
-    /// Where inside the beat notes fall.
-    pub subdivision: Subdivision,
-    /// Each onset's distance from its grid point at a constant tempo, seconds, early negative.
+    /// Each onset's distance from its place at a constant tempo, seconds, early negative.
     pub deviations: Vec<f64>,
 }
 
@@ -82,7 +173,30 @@ pub fn fit(onsets: &[f64], search: Search) -> Option<Grid> {
             changing.filter(|c| steady.is_none_or(|s| c.cost < s.cost)).or(steady)
         }
     }?;
-    Some(found.line.grid(&times, found.subdivision))
+    Some(Grid { line: found.line, middle: mid, places: found.places })
+}
+
+/// Tempo and drift from onsets (`times`, seconds) that are meant to fall on `points` (beats), with the deviations of
+/// these at a constant tempo. Where `own` is false, the onset says nothing about the tempo.
+#[must_use]
+pub fn measure(points: &[f64], times: &[f64], own: &[bool]) -> Measured {
+    let of_own = |values: &[f64]| -> Vec<f64> {
+        values.iter().zip(own).filter_map(|(v, own)| own.then_some(*v)).collect()
+    };
+    let (their_points, their_times) = (of_own(points), of_own(times));
+    let line = TimeLine::through(&their_points, &their_times, 1);
+    let curve = TimeLine::through(&their_points, &their_times, 2);
+    let beat_seconds = line.coefficients[1];
+    let bpm = 60.0 / beat_seconds;
+    // d(60/T)/dt with T = dt/db: -60 T'/T³ per second, T' = 2 × the quadratic coefficient.
+    let to_drift = -7200.0 / curve.coefficients[1].powi(3);
+    Measured {
+        bpm,
+        bpm_error: line.errors[1] * bpm / beat_seconds,
+        drift: curve.coefficients[2] * to_drift,
+        drift_error: (curve.errors[2] * to_drift).abs(),
+        deviations: points.iter().zip(times).map(|(p, t)| t - line.at(*p)).collect(),
+    }
 }
 
 /// A grid and what it costs to describe the notes by it, nats.
@@ -90,7 +204,7 @@ pub fn fit(onsets: &[f64], search: Search) -> Option<Grid> {
 struct Found {
     cost: f64,
     line: Line,
-    subdivision: Subdivision,
+    places: Places,
     /// The notes lie so close to it that no other needs to be looked for.
     explains: bool,
 }
@@ -107,45 +221,40 @@ fn best(times: &[f64], span: f64, search: Search, slopes: &[f64]) -> Option<Foun
         if !allowed {
             continue;
         }
-        for subdivision in Subdivision::ALL {
-            let line = start.refined(times, subdivision);
-            let (cost, sd) = line.cost(times, subdivision);
-            let cost = cost + prior(&line, subdivision, span, times.len(), search);
+        for (places, unusual) in &PATTERNS {
+            let line = start.refined(times, places);
+            let (cost, sd) = line.cost(times, places);
+            let unusual = unusual * (1.0 + times.len() as f64 / UNUSUAL_NOTES);
+            let cost = cost + unusual + prior(&line, places, span, times.len(), search);
             if best.is_none_or(|least| cost < least.cost) {
-                let explains = sd * line.beat < EXPLAINED * subdivision.gap();
-                best = Some(Found { cost, line, subdivision, explains });
+                let explains = sd * line.beat < EXPLAINED / places.len() as f64;
+                best = Some(Found { cost, line, places: *places, explains });
             }
         }
     }
     best
 }
 
-/// What the grid itself costs, nats.
-fn prior(line: &Line, subdivision: Subdivision, span: f64, notes: usize, search: Search) -> f64 {
+/// What the grid itself costs beside its pattern, nats.
+fn prior(line: &Line, places: &Places, span: f64, notes: usize, search: Search) -> f64 {
     let log_notes = (notes as f64).ln();
-    let kind = match subdivision {
-        Subdivision::Quarter | Subdivision::Eighth => 0.0,
-        Subdivision::Sixteenth => 0.5,
-        Subdivision::Triplet => 2.0,
-        Subdivision::EighthAndTriplet => 2.0,
-    };
     let change = if line.slope == 0.0 { 0.0 } else { log_notes };
     let tempo = match search {
         // The finer the grid, the more of them were tried: chance finds one among many.
         Search::Any => {
             let octaves = (60.0 * line.beat / PREFERRED_BPM).log2() / PREFERENCE_OCTAVES;
             let preference = 0.5 * PREFERENCE_NATS * notes as f64 * octaves * octaves;
-            (line.beat / subdivision.gap() * span).max(1.0).ln() + preference
+            (line.beat * places.len() as f64 * span).max(1.0).ln() + preference
         }
         Search::Near(_) => 0.0,
     };
     // Half a log for each free share of the places (Krichevsky and Trofimov).
-    let shares = 0.5 * (subdivision.places().len() - 1) as f64 * log_notes;
-    kind + change + tempo + shares
+    let shares = 0.5 * (places.len() - 1) as f64 * log_notes;
+    change + tempo + shares
 }
 
 /// Time to beats: `beats = beat·t + slope·t²/2 + phase`, t in seconds from the middle of the notes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Line {
     /// Beats per second at t = 0.
     beat: f64,
@@ -161,20 +270,20 @@ impl Line {
     }
 
     /// Seconds from the nearest grid point, that point in beats, and its place.
-    fn residual(&self, t: f64, subdivision: Subdivision) -> (f64, f64, usize) {
+    fn residual(&self, t: f64, places: &Places) -> (f64, f64, usize) {
         let beats = self.beats(t);
-        let (point, place) = subdivision.nearest(beats);
+        let (point, place) = places.nearest(beats);
         ((beats - point) / (self.beat + self.slope * t).max(1e-3), point, place)
     }
 
     /// The line through the grid points that the notes are nearest to, twice over.
-    fn refined(mut self, times: &[f64], subdivision: Subdivision) -> Self {
+    fn refined(mut self, times: &[f64], places: &Places) -> Self {
         for _ in 0..2 {
-            let mut residuals: Vec<f64> = times.iter().map(|t| self.residual(*t, subdivision).0).collect();
-            let spread = robust_spread(&mut residuals.clone()).max(SMALLEST_SD);
+            let mut residuals: Vec<f64> = times.iter().map(|t| self.residual(*t, places).0).collect();
+            let spread = robust_sd(&mut residuals.clone()).max(SMALLEST_SD);
             let mut fit = Polynomial::default();
             for (t, residual) in times.iter().zip(&mut residuals) {
-                fit.add(*t, self.residual(*t, subdivision).1, outlier_weight(*residual, spread));
+                fit.add(*t, self.residual(*t, places).1, outlier_weight(*residual, spread));
             }
             let degree = if self.slope == 0.0 { 1 } else { 2 };
             let Some([phase, beat, half_slope]) = fit.solve(degree) else { return self };
@@ -189,18 +298,17 @@ impl Line {
     }
 
     /// Nats that it takes to name every onset, relative to naming only its beat; and the spread, seconds.
-    fn cost(&self, times: &[f64], subdivision: Subdivision) -> (f64, f64) {
-        let places = subdivision.places().len();
-        let mut counts = [0.0f64; 4];
+    fn cost(&self, times: &[f64], places: &Places) -> (f64, f64) {
+        let mut counts = [0.0f64; MOST_PLACES];
         let mut squares = 0.0;
         let found: Vec<(f64, usize)> = times
             .iter()
             .map(|t| {
-                let (residual, _, place) = self.residual(*t, subdivision);
+                let (residual, _, place) = self.residual(*t, places);
                 (residual, place)
             })
             .collect();
-        let spread = robust_spread(&mut found.iter().map(|f| f.0).collect::<Vec<_>>()).max(SMALLEST_SD);
+        let spread = robust_sd(&mut found.iter().map(|f| f.0).collect::<Vec<_>>()).max(SMALLEST_SD);
         let mut inliers = 0.0;
         for (residual, place) in &found {
             counts[*place] += 1.0;
@@ -213,32 +321,13 @@ impl Line {
         let beat_seconds = 1.0 / self.beat;
         let total = times.len() as f64;
         let density = |residual: f64, place: usize| {
-            let share = (counts[place] + 0.5) / (total + 0.5 * places as f64);
+            let share = (counts[place] + 0.5) / (total + 0.5 * places.len() as f64);
             let z = residual / sd;
             share * (-0.5 * z * z).exp() / (sd * TAU.sqrt())
         };
         let nats =
             found.iter().map(|(r, p)| ((1.0 - OUTLIERS) * density(*r, *p) * beat_seconds + OUTLIERS).ln());
         (-nats.sum::<f64>(), sd)
-    }
-
-    /// Tempo, drift and deviations at a constant tempo.
-    fn grid(&self, times: &[f64], subdivision: Subdivision) -> Grid {
-        let points: Vec<f64> = times.iter().map(|t| self.residual(*t, subdivision).1).collect();
-        let line = TimeLine::through(&points, times, 1);
-        let curve = TimeLine::through(&points, times, 2);
-        let beat_seconds = line.coefficients[1];
-        let bpm = 60.0 / beat_seconds;
-        // d(60/T)/dt with T = dt/db: -60 T'/T³ per second, T' = 2 × the quadratic coefficient.
-        let to_drift = -7200.0 / curve.coefficients[1].powi(3);
-        Grid {
-            bpm,
-            bpm_error: line.errors[1] * bpm / beat_seconds,
-            drift: curve.coefficients[2] * to_drift,
-            drift_error: (curve.errors[2] * to_drift).abs(),
-            subdivision,
-            deviations: points.iter().zip(times).map(|(p, t)| t - line.at(*p)).collect(),
-        }
     }
 }
 
@@ -370,14 +459,6 @@ fn outlier_weight(residual: f64, spread: f64) -> f64 {
     (3.0 * spread / residual.abs().max(1e-12)).min(1.0)
 }
 
-/// Standard deviation of a normal distribution with the same median absolute value. Reorders its input.
-fn robust_spread(residuals: &mut [f64]) -> f64 {
-    for r in residuals.iter_mut() {
-        *r = r.abs();
-    }
-    1.4826 * super::timing::median(residuals)
-}
-
 /// Times as a polynomial of the beats.
 struct TimeLine {
     middle: f64,
@@ -398,7 +479,7 @@ impl TimeLine {
             let Some(coefficients) = sums.solve(degree) else { return line };
             line.coefficients = coefficients;
             let residuals: Vec<f64> = points.iter().zip(times).map(|(p, t)| t - line.at(*p)).collect();
-            let spread = robust_spread(&mut residuals.clone()).max(SMALLEST_SD);
+            let spread = robust_sd(&mut residuals.clone()).max(SMALLEST_SD);
             weights = residuals.iter().map(|r| outlier_weight(*r, spread)).collect();
             let free = points.len().saturating_sub(degree + 1).max(1) as f64;
             let variance = residuals.iter().zip(&weights).map(|(r, w)| w * r * r).sum::<f64>() / free;

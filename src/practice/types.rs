@@ -99,8 +99,24 @@ pub struct Facts {
     pub mean_signed_cents: Option<f64>,
     /// Constant offset of the whole guitar, cents.
     pub tuning_offset_cents: Option<f64>,
-    /// Standard deviation (ddof 1) about the grid, ms, median offset taken out.
+    /// Standard deviation about the grid, ms, constant offset taken out: ddof 1, and one more where the tempo is
+    /// inferred. `None` with too few notes: then there is only `timing_sd_interval_ms`.
     pub timing_sd_ms: Option<f64>,
+    /// Interval that holds the true spread four times in five, ms.
+    #[serde(default)]
+    pub timing_sd_interval_ms: Option<(f64, f64)>,
+    /// Notes that the spread stands on: those on a grid, the wildest few left out.
+    #[serde(default)]
+    pub timing_notes: usize,
+    /// Constantly behind the click by this much, ms; ahead negative. Only with a click whose round trip is known.
+    #[serde(default)]
+    pub click_offset_ms: Option<f64>,
+    /// What was played, in order: `eighths`, `quarters, then triplets`.
+    #[serde(default)]
+    pub subdivision: Option<String>,
+    /// First part of the beat against the second (1 to 3), where eighths were swung.
+    #[serde(default)]
+    pub swing_ratio: Option<f64>,
     /// Rushing, dragging or steady.
     pub tendency: Option<Tendency>,
     /// Change of tempo over time, bpm per minute.
@@ -121,10 +137,82 @@ pub struct JudgedNote {
     pub note: NoteEvent,
     /// In the scale; `None` without a scale or when the metric is disabled.
     pub in_scale: Option<bool>,
-    /// Deviation from the grid, ms, early negative, median offset taken out; `None` without a grid.
+    /// Deviation from the grid, ms, early negative; `None` without a grid. The constant offset is taken out, unless the
+    /// grid is a click whose round trip is known.
     pub deviation_ms: Option<f64>,
+    /// Where in the beat it was meant to fall, 0..1: 0 on the beat, 0.5 the off-beat of straight eighths.
+    #[serde(default)]
+    pub place: Option<f64>,
     /// Right by every enabled metric.
     pub right: bool,
+    /// Why it is wrong: out of the scale first, else what lies farthest beyond its limit. `None` when right or not judged.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+}
+
+/// Why a note is marked wrong. As JSON `{"code": "late", "value": 52.3}`. The limits stand in
+/// [`score::right_cents`](super::score::right_cents) and [`score::right_ms`](super::score::right_ms).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "code", content = "value", rename_all = "snake_case")]
+pub enum Reason {
+    /// Not in the scale: MIDI number of the nearest note that is.
+    NotInScale(u8),
+    /// Too high, cents; the offset of the whole guitar taken out.
+    Sharp(f64),
+    /// Too low, cents (positive).
+    Flat(f64),
+    /// Before its place, ms (positive).
+    Early(f64),
+    /// After its place, ms.
+    Late(f64),
+}
+
+impl Reason {
+    /// Name of the kind, as in JSON.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NotInScale(_) => "not_in_scale",
+            Self::Sharp(_) => "sharp",
+            Self::Flat(_) => "flat",
+            Self::Early(_) => "early",
+            Self::Late(_) => "late",
+        }
+    }
+
+    /// MIDI number, cents or ms.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        match self {
+            Self::NotInScale(midi) => f64::from(midi),
+            Self::Sharp(v) | Self::Flat(v) | Self::Early(v) | Self::Late(v) => v,
+        }
+    }
+
+    /// From [`code`](Self::code) and [`value`](Self::value); `None` for what is neither.
+    #[must_use]
+    pub fn of(code: &str, value: f64) -> Option<Self> {
+        Some(match code {
+            "not_in_scale" if (0.0..128.0).contains(&value) => Self::NotInScale(value as u8),
+            "sharp" => Self::Sharp(value),
+            "flat" => Self::Flat(value),
+            "early" => Self::Early(value),
+            "late" => Self::Late(value),
+            _ => return None,
+        })
+    }
+
+    /// In a few words: `24 cents sharp`, `52 ms late`, `not in the scale, C4 is`; `spell` names a MIDI number.
+    #[must_use]
+    pub fn words(self, spell: impl Fn(u8) -> String) -> String {
+        match self {
+            Self::NotInScale(nearest) => format!("not in the scale, {} is", spell(nearest)),
+            Self::Sharp(cents) => format!("{cents:.0} cents sharp"),
+            Self::Flat(cents) => format!("{cents:.0} cents flat"),
+            Self::Early(ms) => format!("{ms:.0} ms early"),
+            Self::Late(ms) => format!("{ms:.0} ms late"),
+        }
+    }
 }
 
 /// A closed window of playing: what a piece of advice is made from.

@@ -2,12 +2,14 @@
 
 use crate::dsp::event::NoteEvent;
 use crate::music::note::{NoteName, OCTAVE};
+use crate::music::scale::Scale;
 
 use super::noise::NoiseSums;
 use super::score;
 use super::settings::Settings;
-use super::timing::{self, Pulse, median};
-use super::types::{Facts, JudgedNote, Metric, Scores};
+use super::spread::median;
+use super::timing::{self, Placed, Pulse};
+use super::types::{Facts, JudgedNote, Metric, Reason, Scores};
 
 /// Fewest notes from which the offset of the whole guitar is told: one note may just be out of tune.
 pub(super) const FEWEST_FOR_OFFSET: usize = 5;
@@ -142,8 +144,16 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
         })
         .flatten();
     if let Some(timing) = &timing {
-        scores.timing_stability = Some(score::timing_score(timing.sd_ms, timing.gap_ms, strictness));
-        facts.timing_sd_ms = Some(timing.sd_ms);
+        // Too few notes make no figure, and no score.
+        if timing.has_figure() {
+            scores.timing_stability = Some(score::timing_score(timing.sd_ms, timing.gap_ms, strictness));
+            facts.timing_sd_ms = Some(timing.sd_ms);
+        }
+        facts.timing_sd_interval_ms = timing.interval_ms;
+        facts.timing_notes = timing.counted;
+        facts.click_offset_ms = timing.click_offset_ms;
+        facts.subdivision = Some(timing.subdivision());
+        facts.swing_ratio = timing.swing;
         facts.tendency = timing.tendency;
         facts.drift_bpm_per_min = timing.drift;
         facts.bpm = Some(timing.bpm);
@@ -158,13 +168,19 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
                 return unjudged(*note);
             }
             let (midi, cents) = meant[index];
-            let deviation_ms = timing.as_ref().and_then(|t| t.deviations_ms[index]);
+            let placed = timing.as_ref().and_then(|t| t.notes[index]);
             index += 1;
             let in_scale = scale.map(|s| s.contains(midi));
-            let right = in_scale != Some(false)
-                && (!pitch || score::right_in_pitch(cents, strictness))
-                && deviation_ms.is_none_or(|ms| score::right_in_time(ms, strictness));
-            JudgedNote { note: *note, in_scale, deviation_ms, right }
+            let outside = scale.filter(|s| !s.contains(midi)).map(|s| nearest_in(&s, midi, cents));
+            let reason = reason(outside, pitch.then_some(cents), placed, strictness);
+            JudgedNote {
+                note: *note,
+                in_scale,
+                deviation_ms: placed.map(|p| p.deviation_ms),
+                place: placed.map(|p| p.place),
+                right: reason.is_none(),
+                reason,
+            }
         })
         .collect();
     Judgement { scores, facts, notes }
@@ -181,7 +197,42 @@ pub(super) fn add_noise(settings: &Settings, noise: &NoiseSums, scores: &mut Sco
 }
 
 fn unjudged(note: NoteEvent) -> JudgedNote {
-    JudgedNote { note, in_scale: None, deviation_ms: None, right: false }
+    JudgedNote { note, in_scale: None, deviation_ms: None, place: None, right: false, reason: None }
+}
+
+/// Why a note is wrong: `outside` is the nearest note of the scale when it is none itself.
+fn reason(
+    outside: Option<u8>,
+    cents: Option<f64>,
+    placed: Option<Placed>,
+    strictness: f64,
+) -> Option<Reason> {
+    if let Some(nearest) = outside {
+        return Some(Reason::NotInScale(nearest));
+    }
+    let off = cents.map(|c| {
+        let reason = if c > 0.0 { Reason::Sharp(c) } else { Reason::Flat(-c) };
+        (c.abs() / score::right_cents(strictness), reason)
+    });
+    let late = placed.map(|p| {
+        let ms = p.deviation_ms;
+        let reason = if ms > 0.0 { Reason::Late(ms) } else { Reason::Early(-ms) };
+        (ms.abs() / score::right_ms(strictness, p.gap_ms), reason)
+    });
+    let worse = |a: &(f64, Reason), b: &(f64, Reason)| a.0.total_cmp(&b.0);
+    off.into_iter().chain(late).max_by(worse).filter(|w| w.0 > 1.0).map(|w| w.1)
+}
+
+/// The note of the scale nearest to a pitch; of two as near, the one to whose side it is off, else the lower.
+fn nearest_in(scale: &Scale, midi: u8, cents: f64) -> u8 {
+    let pitch = 100.0 * f64::from(midi) + cents;
+    let near =
+        (midi.saturating_sub(OCTAVE)..=midi.saturating_add(OCTAVE).min(127)).filter(|m| scale.contains(*m));
+    near.min_by(|a, b| {
+        let away = |m: &u8| (100.0 * f64::from(*m) - pitch).abs();
+        away(a).total_cmp(&away(b))
+    })
+    .unwrap_or(midi)
 }
 
 fn worst_note(meant: &[(u8, f64)], settings: &Settings) -> Option<(String, f64)> {

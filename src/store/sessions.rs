@@ -11,7 +11,7 @@ use super::types::{
 };
 use super::{SessionId, Store, StoreError, UserId, count, micros, moment};
 use crate::dsp::event::{NoteEvent, Technique};
-use crate::practice::types::{JudgedNote, Metric, Scores, Summary, Window};
+use crate::practice::types::{JudgedNote, Metric, Reason, Scores, Summary, Window};
 
 /// Columns of a session with its player's name and number of notes; every query of sessions begins with it.
 macro_rules! select_sessions {
@@ -156,10 +156,11 @@ impl Store {
         let note = &judged.note;
         sqlx::query(
             "INSERT INTO notes (session_id, onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, \
-             confidence, gated, in_scale, deviation_ms, is_right) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             confidence, gated, in_scale, deviation_ms, is_right, place, reason, reason_value) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
              ON CONFLICT (session_id, onset_s) DO UPDATE SET offset_s = excluded.offset_s, \
-             in_scale = excluded.in_scale, deviation_ms = excluded.deviation_ms, is_right = excluded.is_right",
+             in_scale = excluded.in_scale, deviation_ms = excluded.deviation_ms, is_right = excluded.is_right, \
+             place = excluded.place, reason = excluded.reason, reason_value = excluded.reason_value",
         )
         .bind(session)
         .bind(note.onset)
@@ -174,6 +175,9 @@ impl Store {
         .bind(judged.in_scale.map(i64::from))
         .bind(judged.deviation_ms)
         .bind(i64::from(judged.right))
+        .bind(judged.place)
+        .bind(judged.reason.map(Reason::code))
+        .bind(judged.reason.map(Reason::value))
         .execute(&mut **tx)
         .await
         .map_err(|e| self.failed(e))?;
@@ -411,7 +415,7 @@ impl Store {
     pub async fn notes(&self, session: &SessionId) -> Result<Vec<JudgedNote>, StoreError> {
         let rows = sqlx::query(
             "SELECT onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, confidence, gated, in_scale, \
-             deviation_ms, is_right FROM notes WHERE session_id = $1 ORDER BY onset_s",
+             deviation_ms, is_right, place, reason, reason_value FROM notes WHERE session_id = $1 ORDER BY onset_s",
         )
         .bind(session.to_string())
         .fetch_all(self.reader())
@@ -438,6 +442,11 @@ impl Store {
                     in_scale: self.get::<Option<i64>>(row, "in_scale")?.map(|n| n != 0),
                     deviation_ms: self.get(row, "deviation_ms")?,
                     right: self.get::<i64>(row, "is_right")? != 0,
+                    place: self.get(row, "place")?,
+                    reason: self
+                        .get::<Option<String>>(row, "reason")?
+                        .zip(self.get::<Option<f64>>(row, "reason_value")?)
+                        .and_then(|(code, value)| Reason::of(&code, value)),
                 })
             })
             .collect()

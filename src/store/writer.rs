@@ -290,7 +290,14 @@ mod tests {
             technique: Technique::default(),
             gated: false,
         };
-        JudgedNote { note, in_scale: Some(true), deviation_ms: Some(4.0), right: true }
+        JudgedNote {
+            note,
+            in_scale: Some(true),
+            deviation_ms: Some(4.0),
+            place: Some(0.5),
+            right: true,
+            reason: None,
+        }
     }
 
     fn session() -> NewSession {
