@@ -2,10 +2,12 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Stop, complain};
+use super::report::{Report, Target};
 use super::text;
 use crate::alloc_count;
 use crate::app::setup;
@@ -17,12 +19,12 @@ use crate::dsp::event::DspEvent;
 use crate::dsp::{ANALYSIS_RATE, Analyzer, HOP};
 use crate::practice::session::Session;
 use crate::practice::summary::summary_json;
-use crate::practice::types::{JudgedNote, Summary};
+use crate::practice::types::{JudgedNote, Summary, Window};
 
 /// Samples read at a time.
 const BLOCK: usize = 4096;
-/// Progress on a terminal is shown this often, in seconds of audio.
-const PROGRESS_SECONDS: f64 = 5.0;
+/// Progress on a terminal is drawn this often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +79,16 @@ fn thread_cpu_ns() -> u64 {
     if failed { 0 } else { t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64 }
 }
 
-/// Analyses a recording and prints what was found.
+/// Analyses a recording, prints what was found, and with `report` writes a page about it there.
+///
+/// The way of the live path: the same analyser, the same judge, windows closed each `coach_every`. Memory does not grow
+/// with the recording but for the judge's hundred or so bytes a note.
 ///
 /// # Errors
-/// An unreadable, empty, foreign or damaged file; an impossible scale or tempo; a closed output is no error.
-pub fn run(config: &Config, path: &Path, format: Format) -> Result<Exit, Stop> {
-    let (settings, _) = setup::judge(config)?;
+/// An unreadable, empty, foreign or damaged file; an impossible scale or tempo; a report that cannot be written. A
+/// closed output is no error.
+pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) -> Result<Exit, Stop> {
+    let (settings, scale) = setup::judge(config)?;
     let mut source =
         FileSource::open(path, config.audio.channel).map_err(|e| Stop::because(Exit::Input, &e))?;
     let mut resampler = (source.sample_rate() != ANALYSIS_RATE)
@@ -90,58 +96,170 @@ pub fn run(config: &Config, path: &Path, format: Format) -> Result<Exit, Stop> {
         .transpose()
         .map_err(|e| Stop::because(Exit::Input, &e))?;
     let mut analyzer = Analyzer::new(setup::analyzer(config)?);
-    let mut judge = Session::new(settings);
-    let mut out = Printer::new(format);
+    let target = report.map(|to| Target::check(to, path)).transpose()?;
+    let mut report = target.as_ref().map(|_| Report::new(config, scale, &path.display().to_string()));
+    let mut listening = Listening {
+        judge: Session::new(settings),
+        every: config.practice.coach_every.as_secs_f64(),
+        window_start: 0.0,
+        now: 0.0,
+    };
+    let mut out = Printer::new(format, path).or_else(|e| ended(e).map(|()| unreachable!("ended")))?;
     let mut stats = Stats::default();
-    let total = source.seconds();
-    let progress = io::stderr().is_terminal() && format != Format::JsonLines;
-    let mut next_progress = PROGRESS_SECONDS;
+    let mut progress = Progress::new(source.seconds(), format);
     let mut block = vec![0.0f32; BLOCK];
-    // What one block makes is collected first, so that printing is not measured as hearing.
+    // What one block makes is collected first, so that neither printing nor drawing is measured as hearing.
     let mut heard: Vec<DspEvent> = Vec::with_capacity(1024);
+    let mut resampled: Vec<f32> = Vec::with_capacity(64 * BLOCK);
+    let keep = report.is_some();
     let mut read = 0u64;
     loop {
         let n = source.read(&mut block);
         read += n as u64;
         let allocs = alloc_count::here();
         let cpu = thread_cpu_ns();
+        let mut hear = |samples: &[f32]| {
+            if keep {
+                resampled.extend_from_slice(samples);
+            }
+            analyzer.process(samples, &mut |e| heard.push(e));
+        };
         match (&mut resampler, n) {
             (None, 0) => {}
-            (None, _) => analyzer.process(&block[..n], &mut |e| heard.push(e)),
-            (Some(r), 0) => r.finish(&mut |s| analyzer.process(s, &mut |e| heard.push(e))),
-            (Some(r), _) => r.push(&block[..n], &mut |s| analyzer.process(s, &mut |e| heard.push(e))),
+            (None, _) => hear(&block[..n]),
+            (Some(r), 0) => r.finish(&mut hear),
+            (Some(r), _) => r.push(&block[..n], &mut hear),
         }
         if n == 0 {
             analyzer.finish(&mut |e| heard.push(e));
         }
         stats.cpu_ns += thread_cpu_ns() - cpu;
         stats.allocs += alloc_count::here() - allocs;
+        if let Some(report) = &mut report {
+            report.samples(&resampled);
+            resampled.clear();
+        }
         for event in heard.drain(..) {
             stats.hops += u64::from(matches!(event, DspEvent::Frame(_)));
-            let note = judge.push(&event);
-            out.event(&event, note).or_else(ended)?;
+            out.event(&event).or_else(ended)?;
+            if let Some(report) = &mut report {
+                report.event(&event);
+            }
+            if let Some((window, notes)) = listening.hear(&event) {
+                out.window(&window, &notes).or_else(ended)?;
+                if let Some(report) = &mut report {
+                    report.window(&window, &notes);
+                }
+            }
         }
         let seconds = read as f64 / f64::from(source.sample_rate());
-        if progress && seconds >= next_progress {
-            next_progress = seconds + PROGRESS_SECONDS;
-            let of = total.map_or_else(String::new, |t| format!(" of {}", text::clock(t)));
-            eprint!("\r{}{of} analysed", text::clock(seconds));
-        }
+        progress.at(seconds);
         if n == 0 {
             stats.audio_s = seconds;
             break;
         }
     }
-    if progress && next_progress > PROGRESS_SECONDS {
-        eprintln!();
-    }
+    progress.end();
     if let Some(warning) = source.warning() {
         complain(warning);
     }
     debug_assert!(stats.hops as f64 * HOP as f64 <= stats.audio_s * f64::from(ANALYSIS_RATE) + BLOCK as f64);
-    let summary = judge.finish(stats.audio_s);
-    out.end(path, &summary, &judge.closed_notes(), &stats).or_else(ended)?;
+    if let Some((window, notes)) = listening.last(stats.audio_s) {
+        out.window(&window, &notes).or_else(ended)?;
+        if let Some(report) = &mut report {
+            report.window(&window, &notes);
+        }
+    }
+    let summary = listening.judge.finish(stats.audio_s);
+    if let (Some(report), Some(target)) = (report, &target) {
+        target.write(&report.page(&summary)?)?;
+    }
+    out.end(&summary, &stats).or_else(ended)?;
     Ok(Exit::Ok)
+}
+
+/// The judge with its windows, as in a session.
+struct Listening {
+    judge: Session,
+    /// Length of a window, seconds.
+    every: f64,
+    window_start: f64,
+    now: f64,
+}
+
+impl Listening {
+    /// Takes an event; a window that is full comes back with the final verdicts on its notes.
+    fn hear(&mut self, event: &DspEvent) -> Option<(Window, Vec<JudgedNote>)> {
+        if let DspEvent::Frame(frame) = event {
+            self.now = frame.t;
+        }
+        self.judge.push(event);
+        (self.now - self.window_start >= self.every).then(|| self.close(self.now))
+    }
+
+    /// The last window, if it holds anything.
+    fn last(&mut self, end: f64) -> Option<(Window, Vec<JudgedNote>)> {
+        (self.now > self.window_start).then(|| self.close(end))
+    }
+
+    fn close(&mut self, now: f64) -> (Window, Vec<JudgedNote>) {
+        self.window_start = now;
+        (self.judge.close_window(now), self.judge.closed_notes())
+    }
+}
+
+/// One line on a terminal that says how far the analysis is; nothing where standard error is no terminal.
+struct Progress {
+    shown: bool,
+    total: Option<f64>,
+    started: Instant,
+    drawn: Instant,
+    /// Columns of the line as it stands.
+    width: usize,
+}
+
+impl Progress {
+    fn new(total: Option<f64>, format: Format) -> Self {
+        // Lines that stream to the same terminal leave no room for it.
+        let room = format != Format::JsonLines || !io::stdout().is_terminal();
+        let now = Instant::now();
+        Self { shown: room && io::stderr().is_terminal(), total, started: now, drawn: now, width: 0 }
+    }
+
+    fn at(&mut self, seconds: f64) {
+        if !self.shown || self.drawn.elapsed() < PROGRESS_EVERY {
+            return;
+        }
+        self.drawn = Instant::now();
+        let line = progress_line(seconds, self.total, self.started.elapsed().as_secs_f64());
+        self.draw(&line);
+    }
+
+    fn end(&mut self) {
+        if self.width > 0 {
+            self.draw("");
+            self.draw("");
+        }
+    }
+
+    fn draw(&mut self, line: &str) {
+        // Over what stood there before.
+        eprint!("\r{line:width$}", width = self.width);
+        self.width = line.chars().count();
+    }
+}
+
+/// `37 % · 11:06 of 30:00 analysed · 0:04 left`.
+fn progress_line(seconds: f64, total: Option<f64>, elapsed: f64) -> String {
+    let done = text::clock(seconds);
+    match total.filter(|t| *t > 0.0) {
+        Some(total) => {
+            let share = (seconds / total).clamp(0.0, 1.0);
+            let left = if share > 0.0 { elapsed * (1.0 - share) / share } else { 0.0 };
+            format!("{:.0} % · {done} of {} analysed · {} left", 100.0 * share, text::clock(total), text::clock(left))
+        }
+        None => format!("{done} analysed"),
+    }
 }
 
 /// A reader that has seen enough (`| head`) is no error.
@@ -152,17 +270,24 @@ fn ended(e: io::Error) -> Result<(), Stop> {
     Err(super::unprinted(&e))
 }
 
+/// Prints as things become known, so that nothing is kept.
 struct Printer {
     format: Format,
     out: BufWriter<io::StdoutLock<'static>>,
+    /// Notes printed, for the commas between them.
+    notes: usize,
 }
 
 impl Printer {
-    fn new(format: Format) -> Self {
-        Self { format, out: BufWriter::new(io::stdout().lock()) }
+    fn new(format: Format, path: &Path) -> Result<Self, io::Error> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        if format == Format::Json {
+            write!(out, "{{\n  \"file\": {},\n  \"notes\": [", json!(path.display().to_string()))?;
+        }
+        Ok(Self { format, out, notes: 0 })
     }
 
-    fn event(&mut self, event: &DspEvent, note: Option<JudgedNote>) -> io::Result<()> {
+    fn event(&mut self, event: &DspEvent) -> io::Result<()> {
         if self.format != Format::JsonLines {
             return Ok(());
         }
@@ -171,26 +296,40 @@ impl Printer {
                 "confidence": f.confidence, "provisional": f.provisional});
             writeln!(self.out, "{line}")?;
         }
-        if let Some(note) = note {
-            writeln!(self.out, "{}", note_json(&note))?;
+        Ok(())
+    }
+
+    /// Notes with their final verdict, as the history keeps them, and the window that they stand in.
+    fn window(&mut self, window: &Window, notes: &[JudgedNote]) -> io::Result<()> {
+        for note in notes {
+            match self.format {
+                Format::JsonLines => writeln!(self.out, "{}", note_json(note))?,
+                Format::Json => {
+                    let comma = if self.notes == 0 { "" } else { "," };
+                    write!(self.out, "{comma}\n    {}", note_json(note))?;
+                }
+                Format::Text => {}
+            }
+            self.notes += 1;
+        }
+        if self.format == Format::JsonLines {
+            let line = json!({"type": "window", "index": window.index, "start": window.start, "end": window.end,
+                "note_count": window.facts.note_count, "scores": window.scores});
+            writeln!(self.out, "{line}")?;
         }
         Ok(())
     }
 
-    fn end(&mut self, path: &Path, summary: &Summary, notes: &[JudgedNote], stats: &Stats) -> io::Result<()> {
+    fn end(&mut self, summary: &Summary, stats: &Stats) -> io::Result<()> {
         match self.format {
             Format::JsonLines => {
                 writeln!(self.out, "{}", summary_json(summary))?;
                 writeln!(self.out, "{}", stats.json())?;
             }
             Format::Json => {
-                let document = json!({
-                    "file": path.display().to_string(),
-                    "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
-                    "summary": summary_json(summary),
-                    "stats": stats.json()["stats"],
-                });
-                writeln!(self.out, "{document:#}")?;
+                let (summary, stats) = (summary_json(summary), &stats.json()["stats"]);
+                let gap = if self.notes == 0 { "" } else { "\n  " };
+                writeln!(self.out, "{gap}],\n  \"summary\": {summary},\n  \"stats\": {stats}\n}}")?;
             }
             Format::Text => {
                 write!(self.out, "{}", text::summary(summary))?;
@@ -215,4 +354,16 @@ fn note_json(n: &JudgedNote) -> Value {
         "f0": n.note.f0, "cents": n.note.cents, "level_db": n.note.level_db, "in_scale": n.in_scale,
         "deviation_ms": n.deviation_ms, "place": n.place, "reason": n.reason,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_how_far_and_how_long() {
+        assert_eq!(progress_line(900.0, Some(3600.0), 10.0), "25 % · 15:00 of 1:00:00 analysed · 0:30 left");
+        assert_eq!(progress_line(5.0, None, 1.0), "0:05 analysed");
+        assert_eq!(progress_line(5.0, Some(0.0), 1.0), "0:05 analysed");
+    }
 }

@@ -15,9 +15,10 @@ const FURTHER_FLAGS: [&str; 5] =
 /// Settings that every command takes.
 const GLOBAL: [&str; 3] = ["data_dir", "user", "deployment"];
 /// Settings that change what `analyze` finds.
-const ANALYSIS: [&str; 12] = [
+const ANALYSIS: [&str; 13] = [
     "practice.scale",
     "practice.bpm",
+    "practice.coach_every",
     "practice.metrics",
     "practice.sensitivity",
     "practice.strictness",
@@ -164,6 +165,12 @@ pub fn command() -> Command {
                 .about("Score a recording (WAV or FLAC) as if it were played now")
                 .arg(Arg::new("file").value_name("FILE").required(true).help("the recording"))
                 .args(flags(ANALYSIS.into_iter()))
+                .arg(
+                    Arg::new("report")
+                        .long("report")
+                        .value_name("FILE.html")
+                        .help("write a page with plots there: one file that opens in any browser, without a network"),
+                )
                 .arg(format(&["text", "json", "jsonl"])),
         )
         .subcommand(

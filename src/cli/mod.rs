@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod exit;
 pub mod history;
 pub mod plain;
+pub mod report;
 pub mod screen;
 pub mod table;
 pub mod text;
@@ -57,7 +58,8 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
         "practice" => wait(practice::run(config, sub.get_flag("plain"))),
         "analyze" => {
             let file = sub.get_one::<String>("file").expect("clap requires the file");
-            analyze::run(&config, Path::new(file), analyze::Format::of(format))
+            let report = sub.get_one::<String>("report").map(Path::new);
+            analyze::run(&config, Path::new(file), analyze::Format::of(format), report)
         }
         "devices" => devices::run(&config, format == "json"),
         "history" => {
