@@ -307,7 +307,7 @@ fn exit_codes_are_what_they_were_and_stand_in_help_and_readme() {
 fn the_help_of_each_command_says_what_it_does() {
     let program = Program::fretcoach();
     let all = program.run(&["--help"]).ok().stdout;
-    for command in ["practice", "analyze", "devices", "history", "traces", "doctor"] {
+    for command in ["practice", "analyze", "tune", "devices", "history", "traces", "doctor"] {
         let help = program.run(&[command, "--help"]).ok();
         assert_eq!(help.stderr, "");
         let about = help.stdout.lines().next().unwrap();

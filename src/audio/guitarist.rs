@@ -6,6 +6,7 @@
 //! Truth times count from the first sample rendered.
 mod body;
 mod mistakes;
+mod open;
 mod phrase;
 mod random;
 mod string;
@@ -17,6 +18,7 @@ use crate::music::tuning::Tuning;
 
 use body::{Body, Squeak};
 pub use mistakes::{Mistakes, MistakesError};
+pub use open::{OpenStrings, Struck};
 use phrase::{BAR, Intended, Phrases, finger};
 pub use phrase::{Pattern, PatternError};
 use random::Random;

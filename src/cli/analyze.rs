@@ -103,6 +103,7 @@ pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) 
         every: config.practice.coach_every.as_secs_f64(),
         window_start: 0.0,
         now: 0.0,
+        notes: 0,
     };
     let mut out = Printer::new(format, path).or_else(|e| ended(e).map(|()| unreachable!("ended")))?;
     let mut stats = Stats::default();
@@ -185,6 +186,8 @@ struct Listening {
     every: f64,
     window_start: f64,
     now: f64,
+    /// Notes of the window under way.
+    notes: usize,
 }
 
 impl Listening {
@@ -193,17 +196,19 @@ impl Listening {
         if let DspEvent::Frame(frame) = event {
             self.now = frame.t;
         }
-        self.judge.push(event);
+        self.notes += usize::from(self.judge.push(event).is_some());
         (self.now - self.window_start >= self.every).then(|| self.close(self.now))
     }
 
     /// The last window, if it holds anything.
     fn last(&mut self, end: f64) -> Option<(Window, Vec<JudgedNote>)> {
-        (self.now > self.window_start).then(|| self.close(end))
+        // The last note may come when the last window has just been closed.
+        (self.now > self.window_start || self.notes > 0).then(|| self.close(end))
     }
 
     fn close(&mut self, now: f64) -> (Window, Vec<JudgedNote>) {
         self.window_start = now;
+        self.notes = 0;
         (self.judge.close_window(now), self.judge.closed_notes())
     }
 }
@@ -256,7 +261,12 @@ fn progress_line(seconds: f64, total: Option<f64>, elapsed: f64) -> String {
         Some(total) => {
             let share = (seconds / total).clamp(0.0, 1.0);
             let left = if share > 0.0 { elapsed * (1.0 - share) / share } else { 0.0 };
-            format!("{:.0} % · {done} of {} analysed · {} left", 100.0 * share, text::clock(total), text::clock(left))
+            format!(
+                "{:.0} % · {done} of {} analysed · {} left",
+                100.0 * share,
+                text::clock(total),
+                text::clock(left)
+            )
         }
         None => format!("{done} analysed"),
     }

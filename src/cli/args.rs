@@ -31,6 +31,24 @@ const ANALYSIS: [&str; 13] = [
     "practice.language",
 ];
 
+/// Settings that the tuner takes.
+const TUNER: [&str; 14] = [
+    "practice.tuning",
+    "practice.capo",
+    "practice.a4",
+    "practice.sensitivity",
+    "audio.input",
+    "audio.channel",
+    "audio.host",
+    "audio.sample_rate",
+    "audio.period",
+    "audio.detector",
+    "audio.fast",
+    "audio.output",
+    "audio.monitor",
+    "audio.demo_seed",
+];
+
 /// Headings of the help, in the order in which they stand there.
 mod heading {
     pub const PRACTICE: &str = "Practice";
@@ -165,13 +183,44 @@ pub fn command() -> Command {
                 .about("Score a recording (WAV or FLAC) as if it were played now")
                 .arg(Arg::new("file").value_name("FILE").required(true).help("the recording"))
                 .args(flags(ANALYSIS.into_iter()))
-                .arg(
-                    Arg::new("report")
-                        .long("report")
-                        .value_name("FILE.html")
-                        .help("write a page with plots there: one file that opens in any browser, without a network"),
-                )
+                .arg(Arg::new("report").long("report").value_name("FILE.html").help(
+                    "write a page with plots there: one file that opens in any browser, without a network",
+                ))
                 .arg(format(&["text", "json", "jsonl"])),
+        )
+        .subcommand(
+            Command::new("tune")
+                .about("Tune the guitar: needle and strobe, any tuning")
+                .args(flags(TUNER.into_iter()))
+                .arg(
+                    Arg::new("string")
+                        .long("string")
+                        .value_name("N")
+                        .value_parser(clap::value_parser!(u8).range(1..=10))
+                        .help_heading(heading::PRACTICE)
+                        .help("tune this string alone, 1 being the thinnest; else the nearest is found"),
+                )
+                .arg(
+                    Arg::new("chromatic")
+                        .long("chromatic")
+                        .action(ArgAction::SetTrue)
+                        .conflicts_with("string")
+                        .help_heading(heading::PRACTICE)
+                        .help("any note, not the strings of a tuning"),
+                )
+                .arg(
+                    Arg::new("list")
+                        .long("list")
+                        .action(ArgAction::SetTrue)
+                        .help("list the tunings that are known by name"),
+                )
+                .arg(
+                    Arg::new("plain")
+                        .long("plain")
+                        .action(ArgAction::SetTrue)
+                        .help_heading(heading::PROGRAM)
+                        .help("plain lines instead of the live display"),
+                ),
         )
         .subcommand(
             Command::new("devices")

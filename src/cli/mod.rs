@@ -13,6 +13,7 @@ pub mod screen;
 pub mod table;
 pub mod text;
 pub mod traces;
+pub mod tune;
 
 use std::future::Future;
 use std::io::Write;
@@ -60,6 +61,18 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
             let file = sub.get_one::<String>("file").expect("clap requires the file");
             let report = sub.get_one::<String>("report").map(Path::new);
             analyze::run(&config, Path::new(file), analyze::Format::of(format), report)
+        }
+        "tune" if sub.get_flag("list") => {
+            print(&tune::list())?;
+            Ok(Exit::Ok)
+        }
+        "tune" => {
+            let wishes = tune::Wishes {
+                plain: sub.get_flag("plain"),
+                chromatic: sub.get_flag("chromatic"),
+                string: sub.get_one::<u8>("string").map(|n| usize::from(*n)),
+            };
+            wait(tune::run(config, wishes))
         }
         "devices" => devices::run(&config, format == "json"),
         "history" => {

@@ -155,8 +155,9 @@ impl Report {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         let context = self.context(summary);
         // The name of the template turns on the escaping of everything that is not marked as made here.
-        env.render_named_str("page.html", PAGE, minijinja::value::Serde(&context))
-            .map_err(|e| Stop::new(Exit::Failed, format!("the report could not be made: {}", crate::span::chain(&e))))
+        env.render_named_str("page.html", PAGE, minijinja::value::Serde(&context)).map_err(|e| {
+            Stop::new(Exit::Failed, format!("the report could not be made: {}", crate::span::chain(&e)))
+        })
     }
 
     fn context(&self, summary: &Summary) -> Value {
@@ -217,7 +218,8 @@ impl Report {
 
     /// The window that stands open: the one with the lowest score.
     fn unfolded(&self) -> Option<u32> {
-        let scored = self.take.details.iter().filter_map(|d| Some((d.window.index, d.window.scores.overall?)));
+        let scored =
+            self.take.details.iter().filter_map(|d| Some((d.window.index, d.window.scores.overall?)));
         scored.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(index, _)| index)
     }
 
@@ -257,7 +259,8 @@ impl Report {
 
     fn settings(&self) -> Vec<(&'static str, String)> {
         let p = &self.config.practice;
-        let tempo = if p.bpm > 0.0 { format!("{} bpm", chart::num(p.bpm)) } else { "taken from the playing".into() };
+        let tempo =
+            if p.bpm > 0.0 { format!("{} bpm", chart::num(p.bpm)) } else { "taken from the playing".into() };
         vec![
             ("Scale", self.exercise()),
             ("Tempo", tempo),
@@ -371,5 +374,79 @@ mod tests {
         let page = report.page(&judge.finish(1.0)).unwrap();
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(1)"));
+    }
+
+    #[test]
+    fn the_largest_page_is_bounded() {
+        use crate::dsp::event::{FrameReport, NoteEvent, Technique};
+        use crate::practice::types::{Facts, Scores};
+        let mut report = Report::new(&Config::default(), Scale::parse("C major").ok(), "long.wav");
+        let mut seed = 1u32;
+        let mut random = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(seed >> 8) / f64::from(1u32 << 24)
+        };
+        // Noise is what compresses worst. Six notes a second, each of another length and pitch.
+        let noise: Vec<f32> = (0..48_000).map(|_| random() as f32 - 0.5).collect();
+        for index in 0..50u32 {
+            let start = f64::from(index) * 30.0;
+            for second in 0..30 {
+                report.samples(&noise);
+                for hop in 0..188 {
+                    let f0 = Some((200.0 + random() * 3.0) as f32);
+                    let t = start + f64::from(second) + f64::from(hop) / 187.5;
+                    let (wanted, unwanted) = (random() as f32, random() as f32 * 1e-3);
+                    let frame = FrameReport {
+                        t,
+                        w: 0.02,
+                        f0,
+                        confidence: 1.0,
+                        provisional: false,
+                        level_db: -10.0,
+                        wanted,
+                        unwanted,
+                    };
+                    report.event(&DspEvent::Frame(frame));
+                }
+            }
+            let notes: Vec<JudgedNote> = (0..180)
+                .map(|i| {
+                    let onset = start + f64::from(i) / 6.0;
+                    let note = NoteEvent {
+                        onset,
+                        offset: onset + 0.1 + 0.05 * random(),
+                        t: onset,
+                        settled: onset,
+                        midi: 40 + (random() * 36.0) as u8,
+                        f0: 200.0,
+                        cents: (random() * 80.0 - 40.0) as f32,
+                        level_db: -20.0,
+                        confidence: 1.0,
+                        inharmonicity: None,
+                        technique: Technique::default(),
+                        gated: false,
+                    };
+                    JudgedNote {
+                        note,
+                        in_scale: Some(false),
+                        deviation_ms: Some(random() * 150.0 - 75.0),
+                        right: false,
+                    }
+                })
+                .collect();
+            let window = Window {
+                index,
+                start,
+                end: start + 30.0,
+                scores: Scores { overall: Some(random() * 100.0), ..Scores::default() },
+                facts: Facts { note_count: 180, ..Facts::default() },
+                weakest: None,
+                strongest: None,
+            };
+            report.window(&window, &notes);
+        }
+        let mut judge = crate::practice::Session::new(crate::practice::Settings::default());
+        let page = report.page(&judge.finish(1500.0)).unwrap();
+        assert!((LARGEST / 4..LARGEST).contains(&page.len()), "{} bytes", page.len());
     }
 }

@@ -1,6 +1,6 @@
 //! Tunings: which note each string sounds, and where on the neck a note can be played.
 
-use super::note::{midi_name, parse_midi};
+use super::note::{NoteName, midi_name, parse_midi};
 
 /// Fewest and most strings of an instrument.
 pub const STRINGS: std::ops::RangeInclusive<usize> = 1..=10;
@@ -88,7 +88,13 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    /// Reads a name (`standard`, `Drop-D`, `open g`) or the open strings from low to high (`E2 A2 D3 G3 B3 E4`).
+    /// Every tuning with a name, and its open strings from low to high, as they are usually written.
+    pub fn named() -> impl Iterator<Item = (&'static str, &'static str)> {
+        NAMED.iter().map(|(names, strings)| (names[0], *strings))
+    }
+
+    /// Reads a name (`standard`, `Drop-D`, `open g`) or the open strings from low to high (`E2 A2 D3 G3 B3 E4`). Six to
+    /// eight strings need no octaves (`D A D G B E`): each then lies as near to the standard string as it can.
     /// An empty text is standard tuning.
     ///
     /// # Errors
@@ -103,6 +109,10 @@ impl Tuning {
             if names.iter().any(|name| squeeze(name) == squeezed) {
                 return Ok(Self { name: names[0].into(), open: Self::notes(strings)?, capo: 0 });
             }
+        }
+        if let Some(open) = without_octaves(text) {
+            let name = open.iter().map(|&m| midi_name(m, !text.contains('b'))).collect::<Vec<_>>().join(" ");
+            return Ok(Self { name, open, capo: 0 });
         }
         let words = text.split([' ', ',', ';', '/']).filter(|w| !w.is_empty()).count();
         let notes = text.split([' ', ',', ';', '/']).filter(|w| parse_midi(w).is_some()).count();
@@ -193,6 +203,30 @@ impl Tuning {
     }
 }
 
+/// Strings named without octaves, low to high, as `D A D G B E` or `DADGBE`: as near to the standard strings as can be,
+/// downwards where two are as near. `None` for any other text or number of strings.
+fn without_octaves(text: &str) -> Option<Vec<u8>> {
+    /// Standard strings of eight; a guitar with fewer lacks the lowest.
+    const STANDARD: [u8; 8] = [30, 35, 40, 45, 50, 55, 59, 64];
+    let mut classes = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (name, after) = NoteName::parse_prefix(rest)?;
+        classes.push(name.pitch_class());
+        rest = after.trim_start_matches([' ', ',', ';', '/', '-']);
+    }
+    if !(6..=STANDARD.len()).contains(&classes.len()) {
+        return None;
+    }
+    let standard = &STANDARD[STANDARD.len() - classes.len()..];
+    let near = |(&midi, &class): (&u8, &u8)| {
+        let away = (i16::from(class) - i16::from(midi)).rem_euclid(12);
+        let away = if away >= 6 { away - 12 } else { away };
+        u8::try_from(i16::from(midi) + away).ok().filter(|m| OPEN_STRING.contains(m))
+    };
+    standard.iter().zip(&classes).map(near).collect()
+}
+
 /// Letters, digits and signs alone, in lower case: `Drop-D`, `drop d` and `DROP D` are one.
 fn squeeze(text: &str) -> String {
     let plain: String = text
@@ -229,6 +263,18 @@ mod tests {
         assert_eq!(Tuning::parse("Drop-D tuning").unwrap().strings()[0], 38);
         assert_eq!(Tuning::parse("E♭ standard").unwrap().strings()[0], 39);
         assert_eq!(Tuning::parse("e2,a2,d3").unwrap().strings(), [40, 45, 50]);
+    }
+
+    #[test]
+    fn octaves_may_be_left_out() {
+        let strings = |t: &str| Tuning::parse(t).map(|t| t.strings());
+        assert_eq!(strings("D A D G B E"), strings("drop D"));
+        assert_eq!(strings("CGCGCE"), strings("open C"));
+        assert_eq!(strings("Eb Ab Db Gb Bb Eb"), strings("half step down"));
+        assert_eq!(strings("B,E,A,D,G,B,E"), strings("7-string standard"));
+        assert_eq!(strings("F# B E A D G B E"), strings("8-string standard"));
+        assert!(strings("D A D").is_err(), "three strings need octaves");
+        assert!(strings("D A D G B H").is_err());
     }
 
     #[test]

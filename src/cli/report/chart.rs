@@ -6,11 +6,15 @@ use super::take::{Noise, Onsets, Row, Spread};
 use crate::cli::text::clock;
 use crate::practice::types::Metric;
 
-/// Size of a chart in its own units; the page scales it.
-const WIDTH: f64 = 720.0;
+/// Width of a chart across the page, and of one of two side by side, in units that the page scales: a unit is about a
+/// pixel on a desk, so that letters are as large in both.
+const FULL: f64 = 1000.0;
+const HALF: f64 = 480.0;
 const HEIGHT: f64 = 220.0;
 /// Room for the labels: left, right, top, bottom.
-const MARGIN: (f64, f64, f64, f64) = (46.0, 12.0, 10.0, 26.0);
+const MARGIN: (f64, f64, f64, f64) = (58.0, 14.0, 10.0, 26.0);
+/// From so many windows on their points are drawn small.
+const MANY: usize = 60;
 /// Fewest values of which a mean and a spread are drawn.
 const FEWEST: u64 = 4;
 /// Levels outside are drawn at the edge, dBFS.
@@ -34,23 +38,25 @@ fn time_step(seconds: f64, most: f64) -> f64 {
 
 struct Chart {
     svg: String,
+    width: f64,
     x: (f64, f64),
     y: (f64, f64),
 }
 
 impl Chart {
-    fn new(label: &str, x: (f64, f64), y: (f64, f64)) -> Self {
+    fn new(label: &str, width: f64, x: (f64, f64), y: (f64, f64)) -> Self {
+        let class = if width > HALF { "chart full" } else { "chart" };
         let mut svg = String::new();
         let _ = write!(
             svg,
-            r#"<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">"#
+            r#"<svg class="{class}" viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{label}">"#
         );
-        Self { svg, x, y }
+        Self { svg, width, x, y }
     }
 
     fn px(&self, x: f64) -> f64 {
         let share = (x - self.x.0) / (self.x.1 - self.x.0);
-        MARGIN.0 + share.clamp(0.0, 1.0) * (WIDTH - MARGIN.0 - MARGIN.1)
+        MARGIN.0 + share.clamp(0.0, 1.0) * (self.width - MARGIN.0 - MARGIN.1)
     }
 
     fn py(&self, y: f64) -> f64 {
@@ -68,7 +74,7 @@ impl Chart {
 
     /// A line across with its value at the left.
     fn across(&mut self, y: f64, label: &str, class: &str) {
-        let (left, right, at) = (num(MARGIN.0), num(WIDTH - MARGIN.1), num(self.py(y)));
+        let (left, right, at) = (num(MARGIN.0), num(self.width - MARGIN.1), num(self.py(y)));
         self.add(format_args!(
             r#"<path class="{class}" d="M{left} {at}H{right}"/><text class="l" x="{}" y="{}" text-anchor="end">{label}</text>"#,
             num(MARGIN.0 - 6.0),
@@ -82,21 +88,25 @@ impl Chart {
             r#"<rect class="{class}" x="{}" y="{}" width="{}" height="{}"/>"#,
             num(MARGIN.0),
             num(top),
-            num(WIDTH - MARGIN.0 - MARGIN.1),
+            num(self.width - MARGIN.0 - MARGIN.1),
             num(bottom - top)
         ));
     }
 
     fn below(&mut self, x: f64, label: &str) {
+        let at = self.px(x);
+        // A label at an end stays inside.
+        let anchor = if at > self.width - MARGIN.1 - 20.0 { "end" } else { "middle" };
+        let at = if anchor == "end" { self.width - 4.0 } else { at };
         self.add(format_args!(
-            r#"<text class="l" x="{}" y="{}" text-anchor="middle">{label}</text>"#,
-            num(self.px(x)),
+            r#"<text class="l" x="{}" y="{}" text-anchor="{anchor}">{label}</text>"#,
+            num(at),
             num(HEIGHT - 8.0)
         ));
     }
 
     fn times(&mut self) {
-        let step = time_step(self.x.1 - self.x.0, 9.0);
+        let step = time_step(self.x.1 - self.x.0, (self.width / 80.0).floor());
         let mut t = 0.0;
         while t <= self.x.1 {
             self.below(t, &clock(t));
@@ -113,8 +123,12 @@ impl Chart {
 /// Scores of each window over the time; `linked` says whether a window (by its index) stands below in detail.
 #[must_use]
 pub fn scores(rows: &[Row], seconds: f64, linked: &dyn Fn(u32) -> bool) -> String {
-    let mut chart =
-        Chart::new("Scores by window; the table below has the same figures", (0.0, seconds), (0.0, 100.0));
+    let mut chart = Chart::new(
+        "Scores by window; the table below has the same figures",
+        FULL,
+        (0.0, seconds),
+        (0.0, 100.0),
+    );
     for (low, high, class) in
         [(90.0, 100.0, "good2"), (70.0, 90.0, "good"), (50.0, 70.0, "fair"), (0.0, 50.0, "poor")]
     {
@@ -148,11 +162,14 @@ pub fn scores(rows: &[Row], seconds: f64, linked: &dyn Fn(u32) -> bool) -> Strin
             chart.add(format_args!(r#"<path class="line {class}" d="{path}"/>"#));
         }
     }
+    let radius = if rows.len() > MANY { 2.2 } else { 4.5 };
     for row in rows {
         let Some(overall) = row.scores.overall else { continue };
         let (x, y) = (num(chart.px(middle(row))), num(chart.py(overall)));
-        let words = format!("{} to {}: {}", clock(row.start), clock(row.end), crate::cli::text::scores(&row.scores));
-        let dot = format!(r#"<circle class="dot" cx="{x}" cy="{y}" r="4.5"><title>{words}</title></circle>"#);
+        let words =
+            format!("{} to {}: {}", clock(row.start), clock(row.end), crate::cli::text::scores(&row.scores));
+        let dot =
+            format!(r#"<circle class="dot" cx="{x}" cy="{y}" r="{radius}"><title>{words}</title></circle>"#);
         if linked(row.index) {
             chart.add(format_args!(r##"<a href="#w{}" aria-label="{words}">{dot}</a>"##, row.index));
         } else {
@@ -168,11 +185,13 @@ pub fn onsets(onsets: &Onsets, seconds: f64, tolerance: f64) -> String {
     let reach = 100.0f64;
     let mut chart = Chart::new(
         "Onset deviations over the take, early below and late above the line",
+        HALF,
         (0.0, seconds),
         (-reach, reach),
     );
     chart.band(-tolerance, tolerance, "band");
-    for (ms, label) in [(-100.0, "−100"), (-50.0, "early"), (0.0, "0 ms"), (50.0, "late"), (100.0, "+100")] {
+    for (ms, label) in [(-100.0, "−100"), (-50.0, "early"), (0.0, "0 ms"), (50.0, "late"), (100.0, "+100")]
+    {
         chart.across(ms, label, if ms == 0.0 { "axis" } else { "grid" });
     }
     chart.times();
@@ -193,9 +212,13 @@ pub fn spread(spread: &Spread, unit: &str, what: &str, tolerance: f64) -> String
     let most = spread.bars.iter().copied().max().unwrap_or(0).max(1);
     let mean = spread.mean().unwrap_or(0.0);
     let sd = spread.sd().unwrap_or(0.0);
-    let label =
-        format!("Histogram of {what}: {} values, mean {} {unit}, spread {} {unit}", spread.count, num(mean), num(sd));
-    let mut chart = Chart::new(&label, (-reach, reach), (0.0, most as f64 * 1.12));
+    let label = format!(
+        "Histogram of {what}: {} values, mean {} {unit}, spread {} {unit}",
+        spread.count,
+        num(mean),
+        num(sd)
+    );
+    let mut chart = Chart::new(&label, HALF, (-reach, reach), (0.0, most as f64 * 1.12));
     let (left, right) = (chart.px(-tolerance), chart.px(tolerance));
     let bottom = chart.py(0.0);
     chart.add(format_args!(
@@ -244,7 +267,13 @@ pub fn spread(spread: &Spread, unit: &str, what: &str, tolerance: f64) -> String
     chart.across(0.0, "0", "axis");
     for share in [-1.0, -0.5, 0.0, 0.5, 1.0] {
         let x = share * reach;
-        let sign = if x > 0.0 { "+" } else if x < 0.0 { "−" } else { "" };
+        let sign = if x > 0.0 {
+            "+"
+        } else if x < 0.0 {
+            "−"
+        } else {
+            ""
+        };
         chart.below(x, &format!("{sign}{} {unit}", num(x.abs())));
     }
     chart.end()
@@ -253,8 +282,12 @@ pub fn spread(spread: &Spread, unit: &str, what: &str, tolerance: f64) -> String
 /// Wanted and unwanted sound over the time.
 #[must_use]
 pub fn noise(noise: &Noise, seconds: f64, hop_seconds: f64) -> String {
-    let mut chart =
-        Chart::new("Level of the playing and of unwanted sound over the take", (0.0, seconds), LEVELS_DB);
+    let mut chart = Chart::new(
+        "Level of the playing and of unwanted sound over the take",
+        FULL,
+        (0.0, seconds),
+        LEVELS_DB,
+    );
     for db in [-20.0, -40.0, -60.0, -80.0, -100.0] {
         chart.across(db, &format!("−{} dB", num(-db)), "grid");
     }

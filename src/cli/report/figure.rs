@@ -234,13 +234,7 @@ fn background(f: &Frame<'_>, svg: &mut String) {
     let mut t = f.detail.window.start.ceil();
     while t < f.detail.window.end {
         let x = f.x(t);
-        let _ = write!(
-            seconds,
-            "M{x} 0v{}M{x} {}v{TIMING}",
-            num(roll),
-            num(f.timing_top()),
-            x = num(x)
-        );
+        let _ = write!(seconds, "M{x} 0v{}M{x} {}v{TIMING}", num(roll), num(f.timing_top()), x = num(x));
         if t % 5.0 == 0.0 && f.width - x > 20.0 {
             let anchor = if x < 15.0 { "start" } else { "middle" };
             let _ = write!(
@@ -256,11 +250,15 @@ fn background(f: &Frame<'_>, svg: &mut String) {
     let _ = write!(svg, r#"<path class="grid" d="{seconds}"/>"#);
 }
 
-fn class(note: &Played) -> &'static str {
-    match (note.judged.note.gated, note.judged.right) {
-        (true, _) => "g",
-        (false, true) => "r",
-        (false, false) => "w",
+/// Not judged, right, wrong in time alone, wrong note or out of tune.
+fn class(note: &Played, strictness: f64) -> &'static str {
+    let judged = &note.judged;
+    let timing_alone = judged.in_scale != Some(false) && score::right_in_pitch(note.cents, strictness);
+    match (judged.note.gated, judged.right, timing_alone) {
+        (true, ..) => "g",
+        (false, true, _) => "r",
+        (false, false, true) => "t",
+        (false, false, false) => "w",
     }
 }
 
@@ -276,7 +274,7 @@ fn bar(f: &Frame<'_>, played: &Played, svg: &mut String) {
     let _ = write!(
         svg,
         r#"<rect class="n {}" x="{}" y="{}" width="{}" height="{}" rx="2"><title>{} at {:.2} s, {:+.0} cents{time}: {}</title></rect>"#,
-        class(played),
+        class(played, f.look.strictness),
         num(x),
         num(y),
         num((end - x).max(2.0)),

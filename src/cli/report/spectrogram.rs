@@ -76,7 +76,11 @@ impl Default for Spectrogram {
                 let first = low.ceil() as usize;
                 let end = high.ceil() as usize;
                 // Low rows are narrower than a bin: the nearest one stands for them.
-                if first < end { (first, end) } else { (edge(row as f64).round() as usize, edge(row as f64).round() as usize + 1) }
+                if first < end {
+                    (first, end)
+                } else {
+                    (edge(row as f64).round() as usize, edge(row as f64).round() as usize + 1)
+                }
             })
             .collect();
         Self {
