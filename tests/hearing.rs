@@ -5,9 +5,10 @@ use fretcoach::audio::guitarist::{Mistakes, Pattern, Performance, TruthNote, per
 use fretcoach::dsp::event::{DspEvent, NoteEvent};
 use fretcoach::dsp::{ANALYSIS_RATE, Analyzer, AnalyzerConfig};
 use fretcoach::music::scale::Scale;
+use fretcoach::practice::score::{right_cents, right_ms};
 use fretcoach::practice::session::Session;
 use fretcoach::practice::settings::Settings;
-use fretcoach::practice::types::{Metric, Summary};
+use fretcoach::practice::types::{JudgedNote, Metric, Reason, Summary};
 
 /// Points by which a mistake may move another score.
 const OTHERS: f64 = 3.0;
@@ -15,6 +16,7 @@ const OTHERS: f64 = 3.0;
 struct Heard {
     truth: Vec<TruthNote>,
     notes: Vec<NoteEvent>,
+    judged: Vec<JudgedNote>,
     summary: Summary,
 }
 
@@ -44,7 +46,7 @@ fn hear(mistakes: &str, pattern: Pattern, seed: u64) -> Heard {
     analyzer.process(&samples, &mut take);
     analyzer.finish(&mut take);
     let summary = session.finish(samples.len() as f64 / f64::from(ANALYSIS_RATE));
-    Heard { truth, notes, summary }
+    Heard { truth, notes, judged: session.closed_notes(), summary }
 }
 
 fn score(s: &Summary, metric: Metric) -> f64 {
@@ -104,6 +106,67 @@ fn each_mistake_lowers_its_own_score_and_no_other() {
         let found = matched(&h);
         assert!(found + 1 >= h.truth.len(), "{mistakes}: {found} of {} notes", h.truth.len());
     }
+}
+
+/// Each note that was played wrong is marked wrong, with the mistake that was made; each right one is right. What lies
+/// within a few cents or ms of a limit may fall to either side.
+#[test]
+fn mistakes_come_back_note_by_note_with_their_reason() {
+    let (cents_limit, ms_limit) = (right_cents(0.5), right_ms(0.5, 300.0));
+    let mut found = [0; 3];
+    for (mistakes, seed) in
+        [("wrong=0.2", 3), ("detune=18", 4), ("timing=35", 5), ("wrong=0.1,detune=15,timing=30", 6)]
+    {
+        let h = hear(mistakes, Pattern::Scale, seed);
+        let mut off: Vec<f64> = h.truth.iter().map(|t| 1000.0 * (t.onset - t.grid)).collect();
+        off.sort_by(f64::total_cmp);
+        // Without a click the constant part is taken out, and so is a constant part of the tuning.
+        let constant = off[off.len() / 2];
+        let tuning = h.summary.facts.tuning_offset_cents.unwrap_or(0.0);
+        let mut missing = Vec::new();
+        for t in &h.truth {
+            let Some(n) = h.judged.iter().find(|n| (n.note.onset - t.onset).abs() < 0.02) else {
+                missing.push(t);
+                continue;
+            };
+            let what = format!("{mistakes}: {t:?} {n:?}");
+            let (ms, cents) = (1000.0 * (t.onset - t.grid) - constant, t.cents - tuning);
+            // Tuned so far off that it is the next note.
+            if t.cents.abs() > 44.0 {
+                continue;
+            }
+            assert!((n.deviation_ms.unwrap() - ms).abs() < 4.0, "{what}");
+            let clearly = |value: f64, limit: f64, slack: f64| {
+                if value.abs() > limit + slack {
+                    Some(true)
+                } else if value.abs() < limit - slack {
+                    Some(false)
+                } else {
+                    None
+                }
+            };
+            let (late, out) = (clearly(ms, ms_limit, 5.0), clearly(cents, cents_limit, 4.0));
+            match n.reason {
+                Some(Reason::NotInScale(_)) => {
+                    assert!(t.wrong, "{what}");
+                    found[0] += 1;
+                }
+                Some(Reason::Early(v) | Reason::Late(v)) => {
+                    assert!(!t.wrong && late != Some(false) && (v - ms.abs()).abs() < 4.0, "{what}");
+                    assert_eq!(matches!(n.reason, Some(Reason::Late(_))), ms > 0.0, "{what}");
+                    found[1] += 1;
+                }
+                Some(Reason::Sharp(v) | Reason::Flat(v)) => {
+                    assert!(!t.wrong && out != Some(false) && (v - cents.abs()).abs() < 5.0, "{what}");
+                    assert_eq!(matches!(n.reason, Some(Reason::Sharp(_))), cents > 0.0, "{what}");
+                    found[2] += 1;
+                }
+                None => assert!(!t.wrong && late != Some(true) && out != Some(true), "{what}"),
+            }
+        }
+        assert!(missing.len() <= 1, "{mistakes}: {missing:?} not heard");
+    }
+    assert!(found.iter().all(|f| *f >= 10), "{found:?}");
 }
 
 #[test]

@@ -167,13 +167,24 @@ fn performances_come_out_as_they_were_played() {
         misses.check(&format!("{name}: notes real"), share(pairs.len(), told.notes.len()), 1.0, 1.0 - FOUND);
         if scale.is_some() && expected["pitch_ambiguous_at_50_cents"] == false {
             let ratio = told.facts.in_scale_ratio.unwrap_or(f64::NAN);
-            misses.check(&format!("{name}: share in the scale"), ratio, number(&expected["in_scale_ratio"]), IN_SCALE);
+            misses.check(
+                &format!("{name}: share in the scale"),
+                ratio,
+                number(&expected["in_scale_ratio"]),
+                IN_SCALE,
+            );
         }
         let signed = told.facts.mean_signed_cents.unwrap_or(f64::NAN);
         if expected["pitch_ambiguous_at_50_cents"] == false {
-            misses.check(&format!("{name}: mean cents"), signed, number(&expected["mean_signed_cents"]), MEAN_CENTS);
+            misses.check(
+                &format!("{name}: mean cents"),
+                signed,
+                number(&expected["mean_signed_cents"]),
+                MEAN_CENTS,
+            );
         }
-        let uniform = number(&expected["mean_abs_cents_vs_nearest"]) == number(&expected["mean_signed_cents"]).abs();
+        let uniform =
+            number(&expected["mean_abs_cents_vs_nearest"]) == number(&expected["mean_signed_cents"]).abs();
         if uniform {
             // What is common to all notes is the guitar's tuning, and taken out.
             let absolute = told.facts.mean_abs_cents.unwrap_or(f64::NAN);
@@ -228,7 +239,12 @@ fn the_mistakes_of_a_performance_come_back_note_by_note() {
             } else if matches!(n.reason, Some(Reason::NotInScale(_))) {
                 misses.0.push(format!("{what}: {:?}, but it is in the scale", n.reason));
             }
-            misses.check(&format!("{what}: deviation"), n.deviation_ms.unwrap_or(f64::NAN) - constant, ms, 3.0);
+            misses.check(
+                &format!("{what}: deviation"),
+                n.deviation_ms.unwrap_or(f64::NAN) - constant,
+                ms,
+                3.0,
+            );
         }
     }
     misses.end();

@@ -5,9 +5,12 @@
 
 use fretcoach::audio::guitarist::{Mistakes, Pattern, Performance, TruthNote, truth};
 use fretcoach::dsp::event::{DspEvent, FrameReport, NoteEvent, NoteStart, Technique};
+use fretcoach::music::grid::Tempo;
 use fretcoach::music::note::midi_to_hz;
 use fretcoach::music::scale::Scale;
-use fretcoach::practice::types::{Metric, Scores, Summary};
+use fretcoach::practice::score::{right_cents, right_ms};
+use fretcoach::practice::timing::Click;
+use fretcoach::practice::types::{JudgedNote, Metric, Reason, Scores, Summary};
 use fretcoach::practice::{Session, Settings, summary_json};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -203,6 +206,107 @@ fn a_guitar_out_of_tune_lowers_nothing() {
         if offset.abs() < 40.0 {
             assert!((summary.facts.mean_signed_cents.unwrap() - offset).abs() < 1.0);
         }
+    }
+}
+
+/// Seconds of silence before the virtual guitarist's first beat.
+const LEAD_IN: f64 = fretcoach::audio::guitarist::LEAD_IN_SECONDS;
+
+/// What the session says of each note of a performance played to a click whose round trip is known.
+fn to_a_click(performance: &Performance, strictness: f64) -> (Vec<TruthNote>, Vec<JudgedNote>) {
+    let notes = truth(performance);
+    let settings =
+        Settings::new(Some(performance.scale), None, Metric::ALL.to_vec(), 0.5, strictness, false).unwrap();
+    let mut session = Session::new(settings);
+    let tempo = Tempo::new(performance.bpm).unwrap();
+    session.set_click(Some(Click { origin: LEAD_IN, tempo, latency_known: true }));
+    for event in heard(&notes, 0.0) {
+        session.push(&event);
+    }
+    session.finish(notes.last().unwrap().offset);
+    let judged = session.closed_notes();
+    assert_eq!(notes.len(), judged.len());
+    (notes, judged)
+}
+
+#[test]
+fn every_mistake_comes_back_with_its_note_and_its_reason() {
+    let mut found = [0; 3];
+    for mistakes in
+        ["none", "wrong=0.2", "detune=15", "timing=30", "wrong=0.1,detune=12,timing=25,offset=-12"]
+    {
+        for (pattern, seed) in
+            [(Pattern::Scale, 1), (Pattern::Thirds, 2), (Pattern::Riff, 3), (Pattern::Mixed, 4)]
+        {
+            let mistakes: Mistakes = mistakes.parse().unwrap();
+            let performance = Performance { mistakes, pattern, seed, bars: 16, ..Performance::default() };
+            for strictness in [0.2, 0.8] {
+                let (notes, judged) = to_a_click(&performance, strictness);
+                for (t, n) in notes.iter().zip(&judged) {
+                    let what = format!("{mistakes:?} {pattern} {strictness}: {t:?} {n:?}");
+                    let ms = 1000.0 * (t.onset - t.grid);
+                    // Among sixteenths such a note lies nearer to the next place.
+                    if pattern == Pattern::Mixed && ms.abs() > 55.0 {
+                        continue;
+                    }
+                    assert!((n.deviation_ms.unwrap() - ms).abs() < 1.0, "{what}");
+                    assert_eq!(n.right, n.reason.is_none());
+                    let cents = t.cents - mistakes.guitar_offset_cents;
+                    if let Some(Reason::NotInScale(nearest)) = n.reason {
+                        assert!(
+                            t.wrong && nearest.abs_diff(t.midi) == 1 && performance.scale.contains(nearest),
+                            "{what}"
+                        );
+                        found[0] += 1;
+                        continue;
+                    }
+                    assert!(!t.wrong, "{what}");
+                    // The place decides how fast notes follow each other; sixteenths at 100 bpm are 150 ms apart.
+                    let (late, off) =
+                        (ms.abs() / right_ms(strictness, 150.0), cents.abs() / right_cents(strictness));
+                    match n.reason {
+                        Some(Reason::Late(v) | Reason::Early(v)) => {
+                            assert_eq!(matches!(n.reason, Some(Reason::Late(_))), ms > 0.0, "{what}");
+                            assert!((v - ms.abs()).abs() < 1.0 && late > 0.98 && late > 0.8 * off, "{what}");
+                            found[1] += 1;
+                        }
+                        Some(Reason::Sharp(v) | Reason::Flat(v)) => {
+                            assert_eq!(matches!(n.reason, Some(Reason::Sharp(_))), cents > 0.0, "{what}");
+                            // The guitar's own offset is estimated from these very notes.
+                            assert!((v - cents.abs()).abs() < 4.0 && off > 0.7, "{what}");
+                            found[2] += 1;
+                        }
+                        _ => {
+                            assert!(ms.abs() < right_ms(strictness, 600.0) + 1.0 && off < 1.3, "{what}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.iter().all(|f| *f > 50), "{found:?}");
+}
+
+#[test]
+fn few_notes_have_an_interval_and_no_score() {
+    let notes = line(&[0.0, 0.3, 0.61, 0.9, 1.19], 0.5, |i| RUN[i % 5]);
+    let summary = judge(scale("A minor pentatonic"), Some(100.0), 0.5, &heard(&notes, 0.0));
+    assert_eq!((summary.scores.timing_stability, summary.facts.timing_sd_ms), (None, None));
+    assert_eq!(summary.facts.timing_notes, 5);
+    let (low, high) = summary.facts.timing_sd_interval_ms.unwrap();
+    assert!(low > 3.0 && low < high && high < 30.0, "{low} to {high}");
+    assert!(summary.scores.overall.unwrap() >= 98.0);
+}
+
+#[test]
+fn swung_playing_costs_nothing() {
+    let swung: Vec<f64> =
+        (0..48).map(|i| 0.6 * f64::from(i / 2) + if i % 2 == 1 { 0.38 } else { 0.0 }).collect();
+    for bpm in [Some(100.0), None] {
+        let notes = line(&swung, 1.0, |i| RUN[i % 5]);
+        let summary = judge(scale("A minor pentatonic"), bpm, 0.5, &heard(&notes, 0.0));
+        assert!(summary.scores.timing_stability.unwrap() >= 98.0, "{summary:?}");
+        assert!((summary.facts.swing_ratio.unwrap() - 0.38 / 0.22).abs() < 0.05, "{summary:?}");
     }
 }
 

@@ -383,7 +383,7 @@ async fn history_store() -> (Store, String) {
 }
 
 fn args(session: Option<&str>, format: Format) -> HistoryArgs {
-    HistoryArgs { session: session.map(Into::into), user: None, limit: 20, format }
+    HistoryArgs { session: session.map(Into::into), user: None, limit: 20, notes: false, format }
 }
 
 #[tokio::test]

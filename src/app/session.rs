@@ -20,10 +20,10 @@ use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::{DeviceEvent, StreamInfo};
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::screen::{AdviceView, DeviceState, RecentNote, Screen};
+use crate::cli::text;
 use crate::coach::{self, AdviceRecord, CoachEvent, CoachHandle, WindowSnapshot};
 use crate::config::Config;
 use crate::dsp::event::DspEvent;
-use crate::music::note;
 use crate::music::scale::Scale;
 use crate::names::{attr, span};
 use crate::practice::session::Session as Judge;
@@ -576,10 +576,7 @@ impl Session {
     }
 
     fn note_name(&self, midi: u8) -> String {
-        match &self.p.scale {
-            Some(scale) => format!("{}{}", scale.spell(midi), i32::from(midi) / 12 - 1),
-            None => note::midi_name(midi, true),
-        }
+        text::note_name(self.p.scale.as_ref(), midi)
     }
 
     /// Why a note was wrong, in a few words.

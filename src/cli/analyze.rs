@@ -17,6 +17,7 @@ use crate::audio::resample::Resampler;
 use crate::config::Config;
 use crate::dsp::event::DspEvent;
 use crate::dsp::{ANALYSIS_RATE, Analyzer, HOP};
+use crate::music::scale::Scale;
 use crate::practice::session::Session;
 use crate::practice::summary::summary_json;
 use crate::practice::types::{JudgedNote, Summary, Window};
@@ -48,6 +49,9 @@ impl Format {
         }
     }
 }
+
+/// Wrong notes listed in the text; the machine formats tell all.
+const WRONG_NOTES: usize = 20;
 
 /// What the loop took, measured around the analysis alone (file reading and printing left out).
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,6 +93,7 @@ fn thread_cpu_ns() -> u64 {
 /// closed output is no error.
 pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) -> Result<Exit, Stop> {
     let (settings, scale) = setup::judge(config)?;
+    let strictness = settings.strictness;
     let mut source =
         FileSource::open(path, config.audio.channel).map_err(|e| Stop::because(Exit::Input, &e))?;
     let mut resampler = (source.sample_rate() != ANALYSIS_RATE)
@@ -175,7 +180,7 @@ pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) 
     if let (Some(report), Some(target)) = (report, &target) {
         target.write(&report.page(&summary)?)?;
     }
-    out.end(&summary, &stats).or_else(ended)?;
+    out.end(&summary, scale.as_ref(), strictness, &stats).or_else(ended)?;
     Ok(Exit::Ok)
 }
 
@@ -286,6 +291,9 @@ struct Printer {
     out: BufWriter<io::StdoutLock<'static>>,
     /// Notes printed, for the commas between them.
     notes: usize,
+    /// The first wrong notes, for the text, and how many came after them.
+    wrong: Vec<JudgedNote>,
+    further_wrong: usize,
 }
 
 impl Printer {
@@ -294,7 +302,7 @@ impl Printer {
         if format == Format::Json {
             write!(out, "{{\n  \"file\": {},\n  \"notes\": [", json!(path.display().to_string()))?;
         }
-        Ok(Self { format, out, notes: 0 })
+        Ok(Self { format, out, notes: 0, wrong: Vec::new(), further_wrong: 0 })
     }
 
     fn event(&mut self, event: &DspEvent) -> io::Result<()> {
@@ -318,7 +326,9 @@ impl Printer {
                     let comma = if self.notes == 0 { "" } else { "," };
                     write!(self.out, "{comma}\n    {}", note_json(note))?;
                 }
-                Format::Text => {}
+                Format::Text if note.reason.is_none() => {}
+                Format::Text if self.wrong.len() < WRONG_NOTES => self.wrong.push(note.clone()),
+                Format::Text => self.further_wrong += 1,
             }
             self.notes += 1;
         }
@@ -330,7 +340,13 @@ impl Printer {
         Ok(())
     }
 
-    fn end(&mut self, summary: &Summary, stats: &Stats) -> io::Result<()> {
+    fn end(
+        &mut self,
+        summary: &Summary,
+        scale: Option<&Scale>,
+        strictness: f64,
+        stats: &Stats,
+    ) -> io::Result<()> {
         match self.format {
             Format::JsonLines => {
                 writeln!(self.out, "{}", summary_json(summary))?;
@@ -343,6 +359,10 @@ impl Printer {
             }
             Format::Text => {
                 write!(self.out, "{}", text::summary(summary))?;
+                if !self.wrong.is_empty() {
+                    let wrong = text::wrong_notes(&self.wrong, scale, WRONG_NOTES, self.further_wrong);
+                    write!(self.out, "\nNotes {}\n{wrong}", text::limits(strictness))?;
+                }
                 if stats.cpu_ns > 0 {
                     writeln!(
                         self.out,

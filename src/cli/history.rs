@@ -16,7 +16,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::table::{self, Column};
-use super::text::clock;
+use super::text::{self, clock};
+use crate::music::scale::Scale;
 use crate::practice::types::{Facts, JudgedNote, Metric, Scores, Tendency};
 use crate::store::{
     AdviceKind, AdviceRow, EndReason, GapRow, SessionFilter, SessionRow, Store, StoreError, WindowRecord,
@@ -43,6 +44,9 @@ pub struct HistoryArgs {
     /// at most so many sessions
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: u32,
+    /// every note with its pitch, its time and what was wrong with it
+    #[arg(long)]
+    pub notes: bool,
     /// how to print: text, or json for programs
     #[arg(long, value_enum, default_value_t, hide_possible_values = true)]
     pub format: Format,
@@ -109,7 +113,7 @@ pub async fn run_in(store: &Store, args: &HistoryArgs, zone: &TimeZone) -> Resul
             };
             let full = FullSession::read(store, session).await?;
             Ok(match args.format {
-                Format::Text => full_text(&full, zone),
+                Format::Text => full_text(&full, args.notes, zone),
                 Format::Json => pretty(&full_json(&full)),
             })
         }
@@ -209,9 +213,12 @@ fn length_words(s: &SessionRow) -> String {
     }
 }
 
-/// One session for people.
+/// Wrong notes listed unless all notes are asked for.
+const WRONG_NOTES: usize = 10;
+
+/// One session for people; `notes`: with a table of every note.
 #[must_use]
-pub fn full_text(full: &FullSession, zone: &TimeZone) -> String {
+pub fn full_text(full: &FullSession, notes: bool, zone: &TimeZone) -> String {
     let s = &full.session;
     let mut out = String::new();
     let mut line = |label: &str, value: &str| {
@@ -248,6 +255,16 @@ pub fn full_text(full: &FullSession, zone: &TimeZone) -> String {
     }
     if !full.notes.is_empty() {
         let _ = writeln!(out, "\nNotes\n  {}", notes_line(&full.notes));
+        let scale = s.scale.as_deref().and_then(|name| Scale::parse(name).ok());
+        if notes {
+            out.push_str(&table::indent(&notes_table(&full.notes, scale.as_ref())));
+        } else {
+            let wrong = text::wrong_notes(&full.notes, scale.as_ref(), WRONG_NOTES, 0);
+            if !wrong.is_empty() {
+                let _ =
+                    writeln!(out, "{wrong}  `fretcoach history {} --notes` shows every note.", s.id.short());
+            }
+        }
     }
     if !full.windows.is_empty() {
         let columns = [
@@ -328,7 +345,9 @@ fn facts_text(out: &mut String, f: &Facts) {
         let notes: Vec<String> = f.wrong_notes.iter().map(|(n, times)| format!("{n} ×{times}")).collect();
         say(Some(format!("outside the scale: {}", notes.join(", "))));
     }
-    say(f.timing_sd_ms.map(|ms| format!("timing: spread of {ms:.0} ms")));
+    say(text::spread(f).map(|spread| format!("timing: spread of {spread}")));
+    say(text::click_offset(f));
+    say(text::subdivision(f).map(|played| format!("played: {played}")));
     say(f.tendency.map(|t| {
         let word = match t {
             Tendency::Rushing => "rushing",
@@ -343,6 +362,47 @@ fn facts_text(out: &mut String, f: &Facts) {
     for fact in facts {
         let _ = writeln!(out, "  {fact}");
     }
+}
+
+/// Every note: when, what, how far off in pitch and time, where in the beat, and what was wrong.
+fn notes_table(notes: &[JudgedNote], scale: Option<&Scale>) -> String {
+    let columns = [
+        Column::right("at"),
+        Column::left("note"),
+        Column::right("cents"),
+        Column::right("ms"),
+        Column::left("in the beat"),
+        Column::left("verdict"),
+    ];
+    let name = |midi| text::note_name(scale, midi);
+    let rows: Vec<Vec<String>> = notes
+        .iter()
+        .map(|n| {
+            let verdict = match n.reason {
+                _ if n.note.gated => "not judged".into(),
+                Some(reason) => reason.words(name),
+                None if n.right => "right".into(),
+                None => dash(),
+            };
+            vec![
+                text::moment(n.note.onset),
+                name(n.note.midi),
+                format!("{:+.0}", n.note.cents),
+                n.deviation_ms.map_or_else(dash, |ms| format!("{ms:+.0}")),
+                n.place.map_or_else(dash, place_words),
+                verdict,
+            ]
+        })
+        .collect();
+    table::render(&columns, &rows)
+}
+
+/// `on it`, `1/2`, `2/3`, or the place as a share of the beat where eighths were swung.
+fn place_words(place: f64) -> String {
+    let named =
+        [(0.0, "on it"), (0.25, "1/4"), (1.0 / 3.0, "1/3"), (0.5, "1/2"), (2.0 / 3.0, "2/3"), (0.75, "3/4")];
+    let near = named.iter().find(|(at, _)| (at - place).abs() < 0.003);
+    near.map_or_else(|| format!("{:.2} (swung)", place), |(_, words)| (*words).to_owned())
 }
 
 fn notes_line(notes: &[JudgedNote]) -> String {

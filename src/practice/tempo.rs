@@ -20,7 +20,7 @@ pub(super) const OUTLIERS: f64 = 0.02;
 /// description of an exact grid would cost nothing at any tempo.
 pub(super) const SMALLEST_SD: f64 = 0.002;
 /// What is played inside a beat, as far as the search for the tempo needs to know, with what it costs to be less usual,
-/// nats: quarters, eighths, sixteenths, triplets (and swing as in triplets), lighter swing, eighths beside triplets.
+/// nats: quarters, eighths, sixteenths, triplets, swung eighths of any ratio, eighths beside triplets.
 /// The cost grows slowly with the number of notes ([`UNUSUAL_NOTES`]): even notes without end are sixteenths at 100 bpm
 /// rather than triplets at 133, though that tempo is the likelier one.
 const PATTERNS: [(Places, f64); 6] = [
@@ -28,9 +28,12 @@ const PATTERNS: [(Places, f64); 6] = [
     (Places::new(&[0.0, 0.5]), 0.0),
     (Places::new(&[0.0, 0.25, 0.5, 0.75]), 0.5),
     (Places::new(&[0.0, 1.0 / 3.0, 2.0 / 3.0]), 3.0),
-    (Places::new(&[0.0, 0.6]), 3.0),
+    (Places::new(&SWUNG), 3.0),
     (Places::new(&[0.0, 1.0 / 3.0, 0.5, 2.0 / 3.0]), 3.0),
 ];
+/// Swung eighths before their ratio is known, and between what the second of them may lie.
+const SWUNG: [f64; 2] = [0.0, 0.62];
+const SWUNG_RANGE: (f64, f64) = (0.53, 0.76);
 /// Notes that cost as much again.
 const UNUSUAL_NOTES: f64 = 100.0;
 /// Slowest and fastest rate of grid points searched for, per second (40 quarters a minute, sixteenths at 200 bpm).
@@ -222,10 +225,19 @@ fn best(times: &[f64], span: f64, search: Search, slopes: &[f64]) -> Option<Foun
             continue;
         }
         for (places, unusual) in &PATTERNS {
-            let line = start.refined(times, places);
+            let swung = **places == SWUNG;
+            let (mut places, mut line) = (*places, start.refined(times, places));
+            if swung {
+                for _ in 0..2 {
+                    places = line.swung(times, &places);
+                    line = line.refined(times, &places);
+                }
+            }
+            let places = &places;
             let (cost, sd) = line.cost(times, places);
             let unusual = unusual * (1.0 + times.len() as f64 / UNUSUAL_NOTES);
-            let cost = cost + unusual + prior(&line, places, span, times.len(), search);
+            let ratio = if swung { 0.5 * (times.len() as f64).ln() } else { 0.0 };
+            let cost = cost + unusual + ratio + prior(&line, places, span, times.len(), search);
             if best.is_none_or(|least| cost < least.cost) {
                 let explains = sd * line.beat < EXPLAINED / places.len() as f64;
                 best = Some(Found { cost, line, places: *places, explains });
@@ -295,6 +307,18 @@ impl Line {
             self = next;
         }
         self
+    }
+
+    /// Swung eighths as they are played.
+    fn swung(&self, times: &[f64], places: &Places) -> Places {
+        let off = |at: usize| {
+            let phases = times.iter().filter_map(|t| {
+                let (_, point, place) = self.residual(*t, places);
+                (place == at).then(|| self.beats(*t) - point)
+            });
+            median(&mut phases.collect::<Vec<_>>())
+        };
+        Places::new(&[0.0, (places[1] + off(1) - off(0)).clamp(SWUNG_RANGE.0, SWUNG_RANGE.1)])
     }
 
     /// Nats that it takes to name every onset, relative to naming only its beat; and the spread, seconds.

@@ -279,9 +279,12 @@ fn swing_is_measured_and_no_error() {
 
 #[test]
 fn ahead_of_or_behind_the_click_is_told_apart_from_the_spread() {
-    for (behind, tendency) in
-        [(-30.0, Tendency::Rushing), (25.0, Tendency::Dragging), (5.0, Tendency::Steady), (60.0, Tendency::Dragging)]
-    {
+    for (behind, tendency) in [
+        (-30.0, Tendency::Rushing),
+        (25.0, Tendency::Dragging),
+        (5.0, Tendency::Steady),
+        (60.0, Tendency::Dragging),
+    ] {
         let onsets: Vec<f64> =
             line(100.0, &[0.5, 0.5, 1.0], 40, 8.0, 9).iter().map(|t| t + behind / 1000.0).collect();
         let timing = analyse(&onsets, &on_click(0.5, 100.0, true), &[]).unwrap();

@@ -13,6 +13,8 @@ const TREND: f64 = 3.0;
 const SIGNED_CENTS: f64 = 3.0;
 /// Smaller tuning offsets are not worth a word, cents.
 const OFFSET_CENTS: f64 = 5.0;
+/// Smaller constant distances to the click are none, ms: the round trip is not measured better.
+const CLICK_MS: f64 = 5.0;
 /// Smaller drifts are no drift, bpm per minute.
 const DRIFT: f64 = 1.5;
 
@@ -136,7 +138,14 @@ fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
         }
         Metric::TimingStability => {
             if let Some(ms) = facts.timing_sd_ms {
-                out.push(format!("spread {ms:.0} ms"));
+                let sure = facts.timing_sd_interval_ms.map_or_else(String::new, |(low, high)| {
+                    format!(" (surely {low:.0} to {high:.0}, {} notes)", facts.timing_notes)
+                });
+                out.push(format!("spread {ms:.0} ms{sure}"));
+            }
+            if let Some(ms) = facts.click_offset_ms.filter(|ms| ms.abs() >= CLICK_MS) {
+                let way = if ms < 0.0 { "ahead of" } else { "behind" };
+                out.push(format!("on average {:.0} ms {way} the click", ms.abs()));
             }
             if let Some(t) = facts.tendency {
                 let t = match t {
@@ -149,6 +158,12 @@ fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
             if let Some(d) = facts.drift_bpm_per_min.filter(|d| d.abs() >= DRIFT) {
                 let way = if d > 0.0 { "faster" } else { "slower" };
                 out.push(format!("getting {way} by {:.0} bpm a minute", d.abs()));
+            }
+            if let Some(played) = facts.subdivision.as_ref().filter(|s| !s.is_empty()) {
+                out.push(match facts.swing_ratio {
+                    Some(ratio) => format!("{played}, swing {:.1} to 1 (no mistake)", ratio),
+                    None => played.clone(),
+                });
             }
         }
         Metric::NoiseControl => {
@@ -207,6 +222,11 @@ pub(super) fn samples(prompt: &str) -> Vec<Value> {
         mean_signed_cents: Some(9.0),
         tuning_offset_cents: Some(-18.0),
         timing_sd_ms: Some(12.0),
+        timing_sd_interval_ms: Some((10.5, 14.2)),
+        timing_notes: 58,
+        click_offset_ms: Some(14.0),
+        subdivision: Some("swung eighths".into()),
+        swing_ratio: Some(2.0),
         tendency: Some(Tendency::Steady),
         drift_bpm_per_min: Some(2.0),
         bpm: Some(90.0),
