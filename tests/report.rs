@@ -78,6 +78,32 @@ fn the_page_says_what_analyze_says() {
 }
 
 #[test]
+fn analyze_keeps_what_a_session_keeps() {
+    let program = with_take(16, "timing=25,wrong=0.1,detune=14,noise=0.4");
+    let exercise = ["--scale", "A minor pentatonic", "--bpm", "100", "--coach-every", "10s"];
+    let session = ["practice", "--input", "take.wav", "--fast", "--no-speech"];
+    program.run(&[&session[..], &exercise[..]].concat()).ok();
+    let kept = program.run(&["history", "latest", "--format", "json"]).ok().stdout;
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let out =
+        program.run(&[&["analyze", "take.wav", "--format", "jsonl"], &exercise[..]].concat()).ok().stdout;
+    let lines: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let notes: Vec<&Value> = lines.iter().filter(|l| l["type"] == "note").collect();
+    let stored = kept["notes"].as_array().unwrap();
+    assert!(notes.len() > 60 && notes.len() == stored.len(), "{} and {}", notes.len(), stored.len());
+    for (note, stored) in notes.iter().zip(stored) {
+        for field in ["onset", "offset", "t", "f0", "cents", "level_db", "deviation_ms"] {
+            let (a, b) = (note[field].as_f64(), stored[field].as_f64());
+            assert!(a.is_some() && (a.unwrap() - b.unwrap()).abs() < 1e-6, "{field}: {note} and {stored}");
+        }
+        assert_eq!((&note["midi"], &note["in_scale"]), (&stored["midi"], &stored["in_scale"]));
+    }
+    let windows: Vec<&Value> = lines.iter().filter(|l| l["type"] == "window").collect();
+    let stored = kept["windows"].as_array().unwrap();
+    assert_eq!((windows.len(), stored.len()), (4, 4));
+}
+
+#[test]
 fn the_page_needs_nothing_and_is_always_the_same() {
     let program = with_take(8, "timing=14,wrong=0.06");
     program.run(&ARGS).ok();

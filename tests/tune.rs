@@ -75,6 +75,10 @@ fn any_tuning_capo_and_reference() {
     let low = recorded(&[(35, -6.0), (38, 2.5)], 2.5);
     let lines = told(&low, &["--tuning", "seven string"]);
     assert!(lines[0].0 == "string 7, B1" && (lines[0].2 + 6.0).abs() <= 1.0, "{lines:?}");
+    // An eighth string is too low: its harmonic at fret 12 tells.
+    let harmonic = recorded(&[(42, -9.0)], 2.5);
+    let lines = told(&harmonic, &["--tuning", "eight string"]);
+    assert!(lines[0].0 == "string 8, F#1" && (lines[0].2 + 9.0).abs() <= 1.0, "{lines:?}");
     let lines = told(&low, &["--tuning", "D A D G B E"]);
     assert!(lines.iter().any(|l| l.0 == "string 6, D2" && (l.2 - 2.5).abs() <= 1.0), "{lines:?}");
     let high = recorded(&[(47, 0.0), (66, 0.0)], 2.0);

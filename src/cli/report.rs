@@ -175,6 +175,7 @@ impl Report {
             "name": self.name,
             "version": env!("CARGO_PKG_VERSION"),
             "notes": facts.note_count,
+            "chords": take.chords,
             "right": take.right,
             "wrong": take.wrong,
             "length": text::clock(summary.duration),
@@ -212,8 +213,7 @@ impl Report {
     }
 
     fn exercise(&self) -> String {
-        let scale = self.scale.as_ref().map_or_else(|| "no scale set".to_owned(), Scale::name);
-        scale
+        self.scale.as_ref().map_or_else(|| "no scale set".to_owned(), Scale::name)
     }
 
     /// The window that stands open: the one with the lowest score.
@@ -374,6 +374,31 @@ mod tests {
         let page = report.page(&judge.finish(1.0)).unwrap();
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(1)"));
+    }
+
+    #[test]
+    fn chords_are_shown_as_such() {
+        use crate::dsp::event::{ChordEvent, PitchClasses};
+        let mut report = Report::new(&Config::default(), None, "take.wav");
+        let mut classes = PitchClasses::default();
+        [4, 11].into_iter().for_each(|class| classes.add(class));
+        let chord = ChordEvent {
+            onset: 1.0,
+            offset: 1.5,
+            t: 1.1,
+            classes,
+            bass: None,
+            level_db: -20.0,
+            confidence: 1.0,
+            gated: false,
+        };
+        report.event(&DspEvent::Chord(chord));
+        let mut judge = crate::practice::Session::new(crate::practice::Settings::default());
+        report.window(&judge.close_window(2.0), &[]);
+        let page = report.page(&judge.finish(2.0)).unwrap();
+        for part in ["0 notes and 1 chord in 0:02", "chord of E, B at 1.00 s", "chord (not judged)"] {
+            assert!(page.contains(part), "{part}");
+        }
     }
 
     #[test]

@@ -139,6 +139,8 @@ struct Desk {
     sharps: bool,
     names: Vec<String>,
     title: String,
+    /// How strings are tuned that are too low to be heard.
+    hint: Option<String>,
     device: String,
     trouble: bool,
     said: Teller,
@@ -165,6 +167,7 @@ impl Desk {
             sharps: true,
             names: Vec::new(),
             title: String::new(),
+            hint: None,
             device: "opening the input".into(),
             trouble: false,
             said: Teller::default(),
@@ -183,6 +186,9 @@ impl Desk {
         let capo = if self.capo > 0 { format!(" · capo {}", self.capo) } else { String::new() };
         self.title = format!("{}{capo} · A4 = {} Hz", tuning.name(), self.a4);
         self.tuner = Tuner::new(tuning.strings(), self.a4, mode);
+        let low: Vec<&str> = self.tuner.by_harmonic().map(|i| self.names[i].as_str()).collect();
+        self.hint = (!low.is_empty())
+            .then(|| format!("{} is too low to be heard: strike its harmonic at fret 12", low.join(", ")));
         self.tuning = tuning;
     }
 
@@ -303,7 +309,7 @@ impl Desk {
             title: &self.title,
             names: &self.names,
             sharps: self.sharps,
-            device: &self.device,
+            device: self.hint.as_ref().filter(|_| !self.trouble).unwrap_or(&self.device),
             trouble: self.trouble,
             refresh: REFRESH.as_secs_f64(),
         };
@@ -321,6 +327,9 @@ impl Desk {
         let mut tick = tokio::time::interval(REFRESH);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         say(&format!("tuning to {}: {}", self.title, self.names.join(" ")))?;
+        if let Some(hint) = &self.hint {
+            say(hint)?;
+        }
         if !self.device.is_empty() && self.device != "opening the input" {
             say(&self.device)?;
         }

@@ -10,7 +10,8 @@ use super::chart::num;
 use super::spectrogram::{self, COLUMN_SECONDS, ROWS};
 use super::take::{Detail, Played, TRACK_SECONDS};
 use crate::cli::text::clock;
-use crate::music::note;
+use crate::dsp::event::ChordEvent;
+use crate::music::note::{self, NoteName};
 use crate::music::scale::Scale;
 use crate::practice::score;
 
@@ -54,6 +55,15 @@ impl Look<'_> {
         match self.scale {
             Some(scale) => format!("{}{}", scale.spell(midi), i32::from(midi) / 12 - 1),
             None => note::midi_name(midi, true),
+        }
+    }
+
+    /// `C#`, spelled by the scale.
+    #[must_use]
+    pub fn class(&self, pitch_class: u8) -> String {
+        match self.scale {
+            Some(scale) => scale.spell(pitch_class).to_string(),
+            None => NoteName::of_pitch_class(pitch_class, true).to_string(),
         }
     }
 
@@ -198,6 +208,9 @@ fn plot(f: &Frame<'_>) -> String {
         h = num(f.height())
     );
     background(f, &mut svg);
+    for chord in &f.detail.chords {
+        strum(f, chord, &mut svg);
+    }
     for note in &f.detail.notes {
         bar(f, note, &mut svg);
     }
@@ -286,6 +299,21 @@ fn bar(f: &Frame<'_>, played: &Played, svg: &mut String) {
     );
 }
 
+/// A chord as a block over all notes: what is in it is known, not in which octave.
+fn strum(f: &Frame<'_>, chord: &ChordEvent, svg: &mut String) {
+    let (x, end) = (f.x(chord.onset), f.x(chord.offset));
+    let names: Vec<String> = chord.classes.iter().map(|pc| f.look.class(pc)).collect();
+    let _ = write!(
+        svg,
+        r#"<rect class="n c" x="{}" y="0" width="{}" height="{}" rx="3"><title>chord of {} at {:.2} s</title></rect>"#,
+        num(x),
+        num((end - x).max(2.0)),
+        num(f.roll()),
+        names.join(", "),
+        chord.onset
+    );
+}
+
 /// The pitch as it was heard.
 fn track(f: &Frame<'_>, svg: &mut String) {
     let mut path = String::new();
@@ -342,6 +370,9 @@ fn sound(f: &Frame<'_>, svg: &mut String) {
         );
     }
     let (mut onsets, mut tones) = (String::new(), String::new());
+    for chord in &f.detail.chords {
+        let _ = write!(onsets, "M{} {top}v10", num(f.x(chord.onset)));
+    }
     for note in f.detail.notes.iter().map(|n| &n.judged.note) {
         let x = f.x(note.onset);
         let _ = write!(onsets, "M{} {top}v10", num(x));

@@ -5,7 +5,7 @@
 //! since there is least to learn from them.
 
 use super::spectrogram::{Column, Spectrogram};
-use crate::dsp::event::{DspEvent, FrameReport};
+use crate::dsp::event::{ChordEvent, DspEvent, FrameReport};
 use crate::dsp::{ANALYSIS_RATE, HOP};
 use crate::music::note::{OCTAVE, hz_to_midi};
 use crate::practice::types::{JudgedNote, Scores, Window};
@@ -204,6 +204,8 @@ pub struct Detail {
     pub window: Window,
     /// Its notes.
     pub notes: Vec<Played>,
+    /// Its chords.
+    pub chords: Vec<ChordEvent>,
     /// Pitch as fractional MIDI number at every [`TRACK_SECONDS`] from its start; `None` where none was heard.
     pub track: Vec<Option<f32>>,
     /// Spectrogram, with the time of the first column's centre.
@@ -216,6 +218,7 @@ pub struct Detail {
 #[derive(Debug, Default)]
 struct Running {
     track: Vec<Option<f32>>,
+    chords: Vec<ChordEvent>,
     hops: usize,
     columns: Vec<Column>,
     first_column: f64,
@@ -248,6 +251,8 @@ pub struct Take {
     pub noise: Noise,
     /// By pitch class, from C.
     pub classes: [Class; OCTAVE as usize],
+    /// Chords heard.
+    pub chords: usize,
     /// Notes judged right and wrong.
     pub right: usize,
     /// See `right`.
@@ -273,6 +278,7 @@ impl Take {
             pitch: Spread::new(PITCH_REACH),
             noise: Noise { hops: Noise::FIRST, bins: Vec::new() },
             classes: [Class::default(); OCTAVE as usize],
+            chords: 0,
             right: 0,
             wrong: 0,
         }
@@ -286,7 +292,14 @@ impl Take {
 
     /// What was heard.
     pub fn event(&mut self, event: &DspEvent) {
-        let DspEvent::Frame(frame) = event else { return };
+        let frame = match event {
+            DspEvent::Frame(frame) => frame,
+            DspEvent::Chord(chord) => {
+                self.chords += 1;
+                return self.running.chords.push(*chord);
+            }
+            _ => return,
+        };
         self.noise.add(frame);
         if self.running.hops.is_multiple_of(TRACK_HOPS) {
             let pitch = frame.f0.filter(|_| !frame.provisional).map(f64::from);
@@ -325,6 +338,7 @@ impl Take {
         self.closing = Some(Detail {
             window: window.clone(),
             notes: played,
+            chords: running.chords,
             track: running.track,
             columns: running.columns,
             first_column: running.first_column,
@@ -370,7 +384,7 @@ impl Take {
 
     fn keep(&mut self, detail: Detail) {
         self.details.push(detail);
-        let notes = |d: &[Detail]| d.iter().map(|d| d.notes.len()).sum::<usize>();
+        let notes = |d: &[Detail]| d.iter().map(|d| d.notes.len() + d.chords.len()).sum::<usize>();
         let seconds = |d: &[Detail]| d.iter().map(|d| d.window.end - d.window.start).sum::<f64>();
         while self.details.len() > 1
             && (notes(&self.details) > DETAIL_NOTES || seconds(&self.details) > DETAIL_SECONDS)

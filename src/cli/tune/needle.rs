@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::dsp::event::FrameReport;
-use crate::music::note::{hz_to_midi, midi_to_hz};
+use crate::music::note::{OCTAVE, hz_to_midi, midi_to_hz};
 
 /// Estimates that the middle value is taken over (250 ms): a quarter of a second is what the eye takes for at once.
 const MEDIAN: usize = 47;
@@ -34,6 +34,9 @@ const HOLD_SECONDS: f64 = 2.0;
 /// Frames further apart than this are not connected, seconds.
 const LOST_SECONDS: f64 = 0.1;
 
+/// The detector hears nothing below, Hz (its longest lag). A lower string is tuned by its harmonic at fret 12, an octave up.
+const LOWEST_HZ: f64 = 54.0;
+
 /// What is tuned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -48,7 +51,7 @@ pub enum Mode {
 /// One look at the tuner.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// Note that is aimed at.
+    /// Note that is aimed at (of a string that is too low, its octave).
     pub midi: u8,
     /// String, by its index from the lowest; `None` in chromatic mode.
     pub string: Option<usize>,
@@ -70,6 +73,8 @@ pub struct Reading {
 #[derive(Clone, Debug)]
 pub struct Tuner {
     strings: Vec<u8>,
+    /// What each string is heard at: itself, or its octave where it is too low.
+    aims: Vec<u8>,
     a4: f64,
     mode: Mode,
     /// Latest estimates, cents on the scale of MIDI numbers times 100.
@@ -96,8 +101,11 @@ impl Tuner {
     #[must_use]
     pub fn new(strings: Vec<u8>, a4: f64, mode: Mode) -> Self {
         let tuned = vec![false; strings.len()];
+        let too_low = |m: u8| midi_to_hz(f64::from(m), a4) < LOWEST_HZ;
+        let aims = strings.iter().map(|&m| if too_low(m) { m + OCTAVE } else { m }).collect();
         Self {
             strings,
+            aims,
             a4,
             mode,
             recent: VecDeque::with_capacity(MEDIAN + 1),
@@ -120,6 +128,11 @@ impl Tuner {
     #[must_use]
     pub fn strings(&self) -> &[u8] {
         &self.strings
+    }
+
+    /// Strings that are tuned by their harmonic at fret 12, by index from the lowest.
+    pub fn by_harmonic(&self) -> impl Iterator<Item = usize> {
+        (0..self.strings.len()).filter(move |&i| self.aims[i] != self.strings[i])
     }
 
     /// What is tuned.
@@ -211,9 +224,8 @@ impl Tuner {
             return None;
         }
         let sounding = self.now - self.heard <= LOST_SECONDS;
-        let settled = sounding
-            && self.now - self.since >= SETTLE_SECONDS
-            && self.now - self.still.1 >= STILL_SECONDS;
+        let settled =
+            sounding && self.now - self.since >= SETTLE_SECONDS && self.now - self.still.1 >= STILL_SECONDS;
         Some(Reading {
             midi,
             string,
@@ -272,7 +284,7 @@ impl Tuner {
         let away = |midi: u8| (pitch - 100.0 * f64::from(midi)).abs();
         let nearest = match self.mode {
             Mode::String(i) => {
-                self.target = Some((self.strings[i], Some(i)));
+                self.target = Some((self.aims[i], Some(i)));
                 return;
             }
             Mode::Auto => (0..self.strings.len())
@@ -280,7 +292,7 @@ impl Tuner {
             Mode::Chromatic => None,
         };
         let nearest = match nearest {
-            Some(i) => (self.strings[i], Some(i)),
+            Some(i) => (self.aims[i], Some(i)),
             None => ((pitch / 100.0).round().clamp(0.0, 127.0) as u8, None),
         };
         match self.target {
@@ -423,6 +435,15 @@ mod tests {
         g.tuner.set_mode(Mode::Chromatic);
         let r = g.play(52.03, 0.5, 0.2).pop().unwrap().unwrap();
         assert_eq!((r.string, r.midi), (None, 52));
+    }
+
+    #[test]
+    fn a_string_too_low_is_tuned_by_its_octave() {
+        let mut g = Guitar::new(Mode::Auto);
+        g.tuner = Tuner::new(vec![30, 35, 40], 440.0, Mode::Auto);
+        assert_eq!(g.tuner.by_harmonic().collect::<Vec<_>>(), [0]);
+        let r = g.play(42.05, 1.0, 0.5).pop().unwrap().unwrap();
+        assert!(r.string == Some(0) && (r.cents - 5.0).abs() < 0.5, "{r:?}");
     }
 
     #[test]
