@@ -7,6 +7,7 @@ use super::mcleod::Mcleod;
 use super::noise::NoiseMeter;
 use super::onset::OnsetDetector;
 use super::pitch::{DetectorKind, PitchDetector};
+use super::strum::Strums;
 use super::tracker::{Clock, Heard, Resolution, Tracker};
 use super::{ANALYSIS_RATE, HOP, LOW_HOP, db};
 
@@ -57,6 +58,7 @@ pub struct Analyzer {
     low: LowHistory,
     onsets: OnsetDetector,
     tracker: Tracker,
+    strums: Strums,
     noise: NoiseMeter,
     floor: NoiseFloor,
     idle_hops: u32,
@@ -86,6 +88,7 @@ impl Analyzer {
             low: LowHistory::new(),
             onsets: OnsetDetector::new(),
             tracker: Tracker::new(a4),
+            strums: Strums::new(a4),
             noise: NoiseMeter::new(),
             floor: NoiseFloor::new(),
             idle_hops: 0,
@@ -120,7 +123,8 @@ impl Analyzer {
     /// was heard before, the clock goes on, and a gap is reported. Levels learnt of the room are kept.
     pub fn skip(&mut self, samples: u64, sink: &mut impl FnMut(DspEvent)) {
         let from = self.position;
-        self.tracker.close(from, self.clock, sink);
+        self.close(from, sink);
+        self.strums.reset();
         self.position = from.saturating_add(samples).min(LAST).max(from);
         self.filled = 0;
         self.hop_gated = false;
@@ -156,7 +160,7 @@ impl Analyzer {
 
     /// The input has ended: reports the sounding note.
     pub fn finish(&mut self, sink: &mut impl FnMut(DspEvent)) {
-        self.tracker.close(self.position, self.clock, sink);
+        self.close(self.position, sink);
         self.restart();
     }
 
@@ -164,6 +168,12 @@ impl Analyzer {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Reports what sounds with what is known of it until sample `at`.
+    fn close(&mut self, at: u64, sink: &mut impl FnMut(DspEvent)) {
+        self.tracker.close(at, self.clock, &mut |e| self.strums.pass(e, sink));
+        self.strums.close(at, self.clock, sink);
     }
 
     fn restart(&mut self) {
@@ -178,6 +188,7 @@ impl Analyzer {
         let mut low = [0.0; LOW_HOP];
         self.decimator.run(&hop, &mut low);
         self.low.push(&low);
+        self.strums.push(&low);
         self.detector.push(&hop, &self.low);
         let power = mean_square(&hop);
         let low_power = mean_square(&low);
@@ -198,7 +209,7 @@ impl Analyzer {
             unwanted: 0.0,
         };
         if self.hop_gated {
-            self.tracker.close(end - HOP as u64, self.clock, sink);
+            self.close(end - HOP as u64, sink);
             self.tracker.restart(end);
             self.noise.reset();
             self.idle_hops = 0;
@@ -212,13 +223,17 @@ impl Analyzer {
             self.tracker.unsure(onset.at);
         }
         if let Some(onset) = onset.filter(|o| o.at >= self.deaf_until) {
-            resolution = self.tracker.propose(onset, end, &self.low, self.clock, sink);
+            self.strums.struck(onset, end, self.clock, sink);
+            let through = &mut |e| self.strums.pass(e, sink);
+            resolution = self.tracker.propose(onset, end, &self.low, self.clock, through);
         }
         let fresh = end.saturating_sub(self.tracker.fresh_from());
         let estimate = self.detector.estimate(&self.low, fresh);
         let threshold_db = note_threshold_db(self.sensitivity, self.floor.db());
         let heard = Heard { low: &self.low, end, estimate, low_power, power: smooth, threshold_db };
-        let decided = self.tracker.step(&heard, &self.onsets, self.clock, sink);
+        let through = &mut |e| self.strums.pass(e, sink);
+        let decided = self.tracker.step(&heard, &self.onsets, self.clock, through);
+        self.strums.step(&heard, self.clock, sink);
         if decided != Resolution::Open {
             resolution = decided;
         }
@@ -227,6 +242,10 @@ impl Analyzer {
             self.floor.learn(power);
         }
         (frame.wanted, frame.unwanted) = self.noise.push(&heard, power, &self.low, &self.tracker, resolution);
+        if self.strums.ringing() {
+            // Where several strings sound there is no valley in which noise could be told from them.
+            frame.wanted += std::mem::take(&mut frame.unwanted);
+        }
         if let Some(e) = estimate {
             frame.f0 = Some(e.f0);
             frame.w = e.window;

@@ -4,7 +4,8 @@
 //! The way of a sample, once per hop of [`HOP`] samples:
 //! ```text
 //! samples ─▶ filter (DC out) ─┬─▶ onset   (spectral flux + 1 ms band envelopes)      ─┐
-//!                             └─▶ filter (÷4) ─┬─▶ pitch  (correlation → partial fit) ─┼─▶ tracker ─▶ notes
+//!                             └─▶ filter (÷4) ─┬─▶ pitch  (correlation → partial fit) ─┼─▶ tracker ─▶ strum ─▶ notes, chords
+//!                                              ├─▶ chord  (new lines, once per stroke) ───────────────┘
 //!                                              └─▶ residual (what lies between partials) ─▶ noise ─▶ wanted/unwanted
 //! ```
 //! [`Analyzer`] is the front door.
@@ -12,6 +13,7 @@
 
 mod analyzer;
 mod blockwise;
+mod chord;
 pub mod event;
 mod filter;
 mod fit;
@@ -25,6 +27,7 @@ mod pitch;
 mod residual;
 mod ringing;
 mod stroke;
+mod strum;
 mod tracker;
 mod wide;
 

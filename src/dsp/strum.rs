@@ -1,0 +1,271 @@
+//! Strokes over several strings become chords; their strings are kept from being told as notes.
+//!
+//! The tracker follows one pitch. When several strings sound together it follows one of them, or none that was played. So
+//! every note it reports passes through here and waits until its stroke has been looked at ([`super::chord`]): notes
+//! of a stroke over one string go on, those of a chord are dropped and the chord is reported in their place.
+//!
+//! A strum is slow: its strings speak 8 to 30 ms apart. Onsets that follow each other within [`CHAIN`] are one stroke.
+use super::chord::{ChordFinder, Look, SINGLE};
+use super::event::{ChordEvent, DspEvent, NoteEvent, PitchClasses};
+use super::onset::Onset;
+use super::tracker::{Clock, Heard};
+use super::{ANALYSIS_RATE, DECIMATION, LOW_HOP, cents_between, db};
+
+const MS: u64 = ANALYSIS_RATE as u64 / 1000;
+/// Onsets closer than this may belong to one stroke: two strings between which several were not heard. Faster notes one
+/// after the other are looked at together too, but only the last of them still sounds then, unless they ring on.
+const CHAIN: u64 = 115 * MS;
+/// What follows a chord within this is the rest of its strum.
+const MERGE: u64 = 90 * MS;
+/// The longest strum.
+const LONGEST: u64 = 190 * MS;
+/// A stroke is looked at this long after its first string, when its last has sounded for 100 ms.
+const LOOK: u64 = 190 * MS;
+/// A note may be timed this much before the onset that was proposed for it, seconds.
+const EARLY: f64 = 0.012;
+/// Onsets of a stroke that are remembered: strings, and touches of the pick before them.
+const MEMBERS: usize = 8;
+/// The chord begins with the first that rises by this share of the highest; what is lower is a touch.
+const TOUCH_SHARE: f32 = 0.3;
+/// Strokes whose verdict is remembered, and notes that wait for one.
+const STROKES: usize = 8;
+const WAITING: usize = 8;
+/// Smallest share of what is new that is the second string's alone.
+const SECOND: f32 = 0.125;
+/// Smallest share that all strings account for: noise is no sum of strings.
+const EXPLAINED: f32 = 0.7;
+/// A chord has ended when it lies this much under its peak, for so many hops.
+const FADED_DB: f32 = -30.0;
+const ENDED_HOPS: u32 = 8;
+
+#[derive(Clone, Copy, Debug)]
+struct Stroke {
+    first: u64,
+    latest: u64,
+    /// `first` on the capture clock.
+    onset: f64,
+    /// Its onsets: when, when that was known (both on the capture clock), and how high they rose.
+    strings: [(f64, f64, f32); MEMBERS],
+    count: usize,
+    /// It is a chord, it is not; `None`: not looked at yet.
+    chord: Option<bool>,
+    /// Highest 21 ms mean square since, and the level that a note must reach, dBFS.
+    peak: f32,
+    threshold_db: f32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ringing {
+    event: ChordEvent,
+    peak: f32,
+    quiet: u32,
+}
+
+/// See the module.
+pub(crate) struct Strums {
+    finder: ChordFinder,
+    a4_hz: f32,
+    /// Latest last.
+    strokes: [Option<Stroke>; STROKES],
+    waiting: [Option<NoteEvent>; WAITING],
+    ringing: Option<Ringing>,
+}
+
+impl Strums {
+    pub(crate) fn new(a4_hz: f32) -> Self {
+        Self {
+            finder: ChordFinder::new(),
+            a4_hz,
+            strokes: [None; STROKES],
+            waiting: [None; WAITING],
+            ringing: None,
+        }
+    }
+
+    /// A hop begins: its decimated samples.
+    pub(crate) fn push(&mut self, low: &[f32; LOW_HOP]) {
+        self.finder.push(low);
+    }
+
+    /// Something was struck; the samples before `end` have been heard.
+    pub(crate) fn struck(&mut self, onset: Onset, end: u64, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
+        let at = onset.at;
+        let string = (clock.seconds(at), clock.seconds(end), onset.rise);
+        if let Some(s) = self.newest()
+            && s.chord == Some(true)
+            && at.saturating_sub(s.latest) < MERGE
+        {
+            s.latest = s.latest.max(at);
+            return;
+        }
+        if let Some(s) = self.newest()
+            && s.chord.is_none()
+        {
+            if at.saturating_sub(s.latest) < CHAIN && at.saturating_sub(s.first) < LONGEST {
+                s.latest = s.latest.max(at);
+                if let Some(place) = s.strings.get_mut(s.count) {
+                    *place = string;
+                    s.count += 1;
+                }
+                return;
+            }
+            self.decide(at, end, clock, sink);
+            if let Some(s) = self.newest()
+                && s.chord == Some(true)
+                && at.saturating_sub(s.latest) < MERGE
+            {
+                s.latest = s.latest.max(at);
+                return;
+            }
+        }
+        self.strokes.copy_within(1.., 0);
+        self.strokes[STROKES - 1] = Some(Stroke {
+            first: at,
+            latest: at,
+            onset: clock.seconds(at),
+            strings: [string; MEMBERS],
+            count: 1,
+            chord: None,
+            peak: 0.0,
+            threshold_db: 0.0,
+        });
+    }
+
+    /// A hop has been heard.
+    pub(crate) fn step(&mut self, heard: &Heard<'_>, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
+        let (end, power) = (heard.end, heard.power);
+        if let Some(s) = self.newest()
+            && s.chord.is_none()
+        {
+            s.peak = s.peak.max(power);
+            s.threshold_db = heard.threshold_db;
+            if end >= s.latest + LOOK {
+                self.decide(end, end, clock, sink);
+            }
+        }
+        if let Some(r) = &mut self.ringing {
+            r.peak = r.peak.max(power);
+            r.event.level_db = db(r.peak);
+            r.quiet = if db(power) < db(r.peak) + FADED_DB { r.quiet + 1 } else { 0 };
+            r.event.offset = if r.quiet == 0 { clock.seconds(end) } else { r.event.offset };
+            if r.quiet >= ENDED_HOPS {
+                self.end_chord(None, sink);
+            }
+        }
+    }
+
+    /// What the tracker says: everything but notes goes on at once.
+    pub(crate) fn pass(&mut self, event: DspEvent, sink: &mut impl FnMut(DspEvent)) {
+        match event {
+            DspEvent::Note(note) => match self.verdict(note.onset) {
+                Some(Some(true)) => {}
+                Some(None) => self.wait(note, sink),
+                _ => self.note(note, sink),
+            },
+            DspEvent::NoteStart(start) if self.verdict(start.onset) == Some(Some(true)) => {}
+            other => sink(other),
+        }
+    }
+
+    /// Nothing after sample `end` may be used: everything that waits is decided with what was heard.
+    pub(crate) fn close(&mut self, end: u64, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
+        if self.newest().is_some_and(|s| s.chord.is_none()) {
+            self.decide(end, end, clock, sink);
+        }
+        self.end_chord(Some(clock.seconds(end)), sink);
+        self.strokes = [None; STROKES];
+    }
+
+    /// A chord sounds.
+    pub(crate) fn ringing(&self) -> bool {
+        self.ringing.is_some()
+    }
+
+    /// Input was lost.
+    pub(crate) fn reset(&mut self) {
+        self.finder.reset();
+    }
+
+    fn newest(&mut self) -> Option<&mut Stroke> {
+        self.strokes[STROKES - 1].as_mut()
+    }
+
+    /// The verdict on the stroke that a note of this onset belongs to.
+    fn verdict(&self, onset: f64) -> Option<Option<bool>> {
+        self.strokes.iter().rev().flatten().find(|s| s.onset - EARLY <= onset).map(|s| s.chord)
+    }
+
+    fn wait(&mut self, note: NoteEvent, sink: &mut impl FnMut(DspEvent)) {
+        match self.waiting.iter_mut().find(|w| w.is_none()) {
+            Some(place) => *place = Some(note),
+            None => self.note(note, sink),
+        }
+    }
+
+    fn note(&mut self, note: NoteEvent, sink: &mut impl FnMut(DspEvent)) {
+        if self.ringing.is_some_and(|r| note.onset > r.event.onset) {
+            self.end_chord(Some(note.onset), sink);
+        }
+        sink(DspEvent::Note(note));
+    }
+
+    fn end_chord(&mut self, at: Option<f64>, sink: &mut impl FnMut(DspEvent)) {
+        if let Some(mut r) = self.ringing.take() {
+            r.event.offset = at.map_or(r.event.offset, |at| r.event.offset.min(at)).max(r.event.onset);
+            sink(DspEvent::Chord(r.event));
+        }
+    }
+
+    fn midi(&self, f1: f32) -> u8 {
+        (69.0 + cents_between(f1, self.a4_hz) / 100.0).round().clamp(0.0, 127.0) as u8
+    }
+
+    fn classes(&self, look: &Look) -> PitchClasses {
+        let mut classes = PitchClasses::default();
+        look.strings[..look.count].iter().for_each(|&f1| classes.add(self.midi(f1) % 12));
+        classes
+    }
+
+    /// Looks at the newest stroke, with what was heard until sample `until`.
+    fn decide(&mut self, until: u64, end: u64, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
+        let Some(stroke) = self.strokes[STROKES - 1] else { return };
+        let low = |n: u64| n as usize / DECIMATION;
+        let since = |at: u64| low(end.saturating_sub(at));
+        let look = self.finder.look(since(stroke.first), since(stroke.latest), since(until));
+        let chord = look.is_some_and(|l| {
+            l.explained >= EXPLAINED && l.second >= SECOND && db(stroke.peak) >= stroke.threshold_db
+        });
+        self.strokes[STROKES - 1] = Some(Stroke { chord: Some(chord), ..stroke });
+        if let (true, Some(look)) = (chord, look) {
+            self.waiting = [None; WAITING];
+            let strings = &stroke.strings[..stroke.count];
+            let highest = strings.iter().fold(0.0f32, |m, s| m.max(s.2));
+            let (onset, t, _) =
+                strings.iter().find(|s| s.2 >= TOUCH_SHARE * highest).copied().unwrap_or(stroke.strings[0]);
+            self.end_chord(Some(onset), sink);
+            let bass = look.strings[..look.count].iter().map(|&f1| self.midi(f1)).min();
+            let classes = self.classes(&look);
+            self.ringing = Some(Ringing {
+                event: ChordEvent {
+                    onset,
+                    offset: clock.seconds(until),
+                    t,
+                    classes,
+                    bass,
+                    level_db: db(stroke.peak),
+                    // From the border to where next to nothing is one string's.
+                    confidence: ((SINGLE - look.single) / SINGLE + look.second).clamp(0.0, 1.0),
+                    gated: false,
+                },
+                peak: stroke.peak,
+                quiet: 0,
+            });
+        } else {
+            for i in 0..WAITING {
+                if let Some(note) = self.waiting[i].take() {
+                    self.note(note, sink);
+                }
+            }
+        }
+    }
+}
