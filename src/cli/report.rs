@@ -163,9 +163,9 @@ impl Report {
     fn context(&self, summary: &Summary) -> Value {
         let take = &self.take;
         let strictness = self.config.practice.strictness;
-        let tolerance_ms = tolerance(&|ms| score::right_in_time(ms, strictness));
-        let tolerance_cents = tolerance(&|cents| score::right_in_pitch(cents, strictness));
-        let look = Look { scale: self.scale.as_ref(), strictness, tolerance_ms };
+        let tolerance_ms = score::right_ms(strictness, 0.0);
+        let tolerance_cents = score::right_cents(strictness);
+        let look = Look { scale: self.scale.as_ref(), tolerance_ms };
         let in_detail = |index: u32| take.details.iter().any(|d| d.window.index == index);
         let seconds = summary.duration.max(0.001);
         let facts = &summary.facts;
@@ -291,16 +291,6 @@ fn rated(score: f64) -> Value {
     json!({"score": format!("{score:.0}"), "word": rating.label(), "colour": colour, "share": chart::num(score)})
 }
 
-/// Largest deviation that is still right.
-fn tolerance(right: &dyn Fn(f64) -> bool) -> f64 {
-    let (mut inside, mut outside) = (0.0, 1000.0);
-    for _ in 0..50 {
-        let middle = (inside + outside) / 2.0;
-        *(if right(middle) { &mut inside } else { &mut outside }) = middle;
-    }
-    inside
-}
-
 fn spread(s: &take::Spread) -> Value {
     json!({"count": s.count, "mean": s.mean().map(signed), "sd": s.sd().map(chart::num)})
 }
@@ -359,11 +349,10 @@ fn detail(d: &Detail, look: &Look<'_>, open: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::practice::types::Reason;
 
     #[test]
-    fn the_tolerances_are_those_of_the_judge() {
-        let ms = tolerance(&|x| score::right_in_time(x, 0.5));
-        assert!(score::right_in_time(ms - 1e-6, 0.5) && !score::right_in_time(ms + 1e-6, 0.5));
+    fn numbers_are_signed_for_people() {
         assert_eq!([signed(0.01), signed(-2.0), signed(2.25)], ["0", "−2", "+2.3"]);
     }
 
@@ -455,7 +444,9 @@ mod tests {
                         note,
                         in_scale: Some(false),
                         deviation_ms: Some(random() * 150.0 - 75.0),
+                        place: None,
                         right: false,
+                        reason: Some(Reason::NotInScale(60)),
                     }
                 })
                 .collect();

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::chart::num;
 use super::spectrogram::{self, COLUMN_SECONDS, ROWS};
 use super::take::{Detail, Played, TRACK_SECONDS};
-use crate::cli::text::clock;
+use crate::cli::text::{self, clock};
 use crate::dsp::event::ChordEvent;
 use crate::music::note::{self, NoteName};
 use crate::music::scale::Scale;
-use crate::practice::score;
+use crate::practice::types::{JudgedNote, Reason};
 
 /// Width of a second: at a sixteenth at 120 bpm notes are 7 units apart.
 const SECOND: f64 = 60.0;
@@ -42,8 +42,6 @@ const NAMED_HZ: [(f64, &str); 6] =
 pub struct Look<'a> {
     /// Scale, for names and shading.
     pub scale: Option<&'a Scale>,
-    /// 0..=1.
-    pub strictness: f64,
     /// Deviation up to which a note is right, ms.
     pub tolerance_ms: f64,
 }
@@ -77,17 +75,9 @@ impl Look<'_> {
         if judged.right {
             return "right".into();
         }
-        let mut reasons = Vec::new();
-        if judged.in_scale == Some(false) {
-            reasons.push("not in the scale".to_owned());
-        }
-        if !score::right_in_pitch(played.cents, self.strictness) {
-            reasons.push(if played.cents > 0.0 { "sharp" } else { "flat" }.to_owned());
-        }
-        if let Some(ms) = judged.deviation_ms.filter(|ms| !score::right_in_time(*ms, self.strictness)) {
-            reasons.push(if ms > 0.0 { "late" } else { "early" }.to_owned());
-        }
-        if reasons.is_empty() { "wrong".into() } else { reasons.join(", ") }
+        judged
+            .reason
+            .map_or_else(|| "wrong".into(), |reason| reason.words(|midi| text::note_name(self.scale, midi)))
     }
 }
 
@@ -263,10 +253,14 @@ fn background(f: &Frame<'_>, svg: &mut String) {
     let _ = write!(svg, r#"<path class="grid" d="{seconds}"/>"#);
 }
 
+fn mistimed(judged: &JudgedNote) -> bool {
+    matches!(judged.reason, Some(Reason::Early(_) | Reason::Late(_)))
+}
+
 /// Not judged, right, wrong in time alone, wrong note or out of tune.
-fn class(note: &Played, strictness: f64) -> &'static str {
+fn class(note: &Played) -> &'static str {
     let judged = &note.judged;
-    let timing_alone = judged.in_scale != Some(false) && score::right_in_pitch(note.cents, strictness);
+    let timing_alone = mistimed(judged);
     match (judged.note.gated, judged.right, timing_alone) {
         (true, ..) => "g",
         (false, true, _) => "r",
@@ -287,7 +281,7 @@ fn bar(f: &Frame<'_>, played: &Played, svg: &mut String) {
     let _ = write!(
         svg,
         r#"<rect class="n {}" x="{}" y="{}" width="{}" height="{}" rx="2"><title>{} at {:.2} s, {:+.0} cents{time}: {}</title></rect>"#,
-        class(played, f.look.strictness),
+        class(played),
         num(x),
         num(y),
         num((end - x).max(2.0)),
@@ -350,7 +344,7 @@ fn track(f: &Frame<'_>, svg: &mut String) {
 /// How early or late a note came.
 fn deviation(f: &Frame<'_>, played: &Played, svg: &mut String) {
     let Some(ms) = played.judged.deviation_ms else { return };
-    let late = !score::right_in_time(ms, f.look.strictness);
+    let late = mistimed(&played.judged);
     let (x, zero, y) = (num(f.x(played.judged.note.onset)), num(f.timing_y(0.0)), num(f.timing_y(ms)));
     let _ = write!(svg, r#"<path class="d {}" d="M{x} {zero}V{y}h0"/>"#, if late { "w" } else { "r" });
 }

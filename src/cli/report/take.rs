@@ -439,7 +439,14 @@ mod tests {
             technique: Technique::default(),
             gated: false,
         };
-        JudgedNote { note, in_scale: None, deviation_ms: Some(ms), right: ms.abs() < 30.0 }
+        JudgedNote {
+            note,
+            in_scale: None,
+            deviation_ms: Some(ms),
+            place: None,
+            right: ms.abs() < 30.0,
+            reason: None,
+        }
     }
 
     fn window(index: u32, overall: f64, seconds: f64) -> Window {
