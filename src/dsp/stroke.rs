@@ -31,6 +31,11 @@ const RISEN: f32 = 1.0;
 const STEADY_CENTS: f32 = 25.0;
 const MOVED_RISE: f32 = 2.0;
 const MOVED_DB: f32 = 2.0;
+/// Where nothing could be foretold, because the stroke before was too near, the same note again brings so much energy, dB,
+/// or is a clear stroke across the bands without losing energy.
+const REPEAT_DB: f32 = 2.0;
+const REPEAT_RISE: f32 = 10.0;
+const REPEAT_KEEP_DB: f32 = -1.0;
 /// Less than this share of old strings is none: the pitch of the whole will do.
 const GONE: f32 = 0.05;
 /// What is left has the pitch of the whole if it is at least so much like itself one period before.
@@ -133,6 +138,8 @@ pub(crate) struct Stroke {
     pub(crate) peak: f32,
     /// The pitch of the sounding note stood still just before.
     steady: bool,
+    /// The sounding strings could be measured long enough before it to foretell them.
+    foretold: bool,
     whole: Agreement,
     rest: Agreement,
     /// Latest shares of old and new, and likeness of what is left to the pitch of the whole; nothing old without.
@@ -142,13 +149,14 @@ pub(crate) struct Stroke {
 }
 
 impl Stroke {
-    pub(crate) fn new(at: u64, announced: u64, rise: f32, steady: bool) -> Self {
+    pub(crate) fn new(at: u64, announced: u64, rise: f32, steady: bool, foretold: bool) -> Self {
         Self {
             at,
             announced,
             rise,
             peak: 0.0,
             steady,
+            foretold,
             whole: Agreement::default(),
             rest: Agreement::default(),
             shares: None,
@@ -204,7 +212,10 @@ impl Stroke {
         if !self.is_new(pitch, new, context) {
             return Decision::RingsOn;
         }
-        if old < GONE || likeness >= LIKENESS {
+        let another = context.sounding.is_some_and(|before| {
+            (pitch - before).abs() >= SAME_CENTS && octave_of(pitch - before).is_none()
+        });
+        if old < GONE || another || likeness >= LIKENESS {
             return Decision::Note(Heard::of(&self.whole, old >= GONE));
         }
         Decision::Wait
@@ -220,6 +231,10 @@ impl Stroke {
         let octave = octave_of(distance);
         if distance.abs() >= SAME_CENTS && octave.is_none() {
             return true;
+        }
+        if !self.foretold {
+            return context.gain_db >= REPEAT_DB
+                || (self.rise >= REPEAT_RISE && context.gain_db >= REPEAT_KEEP_DB);
         }
         let moved = (distance - octave.unwrap_or(0.0)).abs() > STEADY_CENTS || !self.steady;
         !moved || self.rise >= MOVED_RISE || context.gain_db >= MOVED_DB

@@ -21,12 +21,17 @@ const AGREE_CENTS: f32 = 35.0;
 /// and softer by this factor.
 const TOUCH: u64 = 120 * MS;
 const TOUCH_POWER: f32 = 30.0;
+const TOUCH_CENTS: f32 = 150.0;
 /// Two onsets closer than this are one stroke: the touch of the pick and the string.
 const ONE_STROKE: u64 = 30 * MS;
-/// So long after a stroke that is still undecided, one that rises half as much at the most is its rattle.
+/// So long after a stroke that is still undecided, one that rises half as much at the most and brings less energy than
+/// this is its rattle, dB.
 const RATTLE: u64 = 60 * MS;
+const RATTLE_DB: f32 = 3.0;
 /// A pitch that moved no more than this in the last 43 ms stands still, cents.
 const STILL_CENTS: f32 = 8.0;
+/// The attack of a string foretells nothing, decimated samples (80 ms).
+const FORETOLD: usize = 80 * MS as usize / DECIMATION;
 /// Change between two hops beyond which the pitch jumped; bends move at most some 15 cents a hop.
 const JUMP_CENTS: f32 = 70.0;
 /// The same within 43 ms. A full bend in a quarter of a second moves 35 cents, a wide vibrato 80.
@@ -198,8 +203,9 @@ impl Tracker {
         let mut resolution = Resolution::Open;
         if let Some(p) = &self.pending {
             let since = onset.at.saturating_sub(p.at);
-            if since < ONE_STROKE && p.rise >= 0.5 * onset.rise || since < RATTLE && onset.rise < 0.5 * p.rise
-            {
+            let (before, after) = self.energy_around(onset.at);
+            let rattle = since < RATTLE && onset.rise < 0.5 * p.rise && db(after) - db(before) < RATTLE_DB;
+            if since < ONE_STROKE && p.rise >= 0.5 * onset.rise || rattle {
                 return Resolution::Open;
             }
             if let Decision::Note(heard) = p.known(&self.context(p.at, f32::MIN)) {
@@ -216,10 +222,10 @@ impl Tracker {
         let samples = |n: u64| n as usize / DECIMATION;
         let (back, age) =
             (samples(end.saturating_sub(onset.at)), samples(onset.at.saturating_sub(self.since)));
-        self.ringing.measure(low, back, age);
+        let foretold = self.ringing.measure(low, back, age) && age >= FORETOLD;
         sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(onset.at), t: clock.seconds(end) }));
         let steady = self.sounding.as_ref().is_none_or(|s| (s.recent - s.anchor()).abs() < STILL_CENTS);
-        self.pending = Some(Stroke::new(onset.at, end, onset.rise, steady));
+        self.pending = Some(Stroke::new(onset.at, end, onset.rise, steady, foretold));
         self.fresh_from = onset.at;
         self.jump = None;
         resolution
@@ -333,7 +339,7 @@ impl Tracker {
         let touch = |s: &Sounding| {
             p.at.saturating_sub(s.onset) < TOUCH
                 && p.peak > TOUCH_POWER * s.peak
-                && (s.recent - pitch).abs() < 100.0
+                && (s.recent - pitch).abs() < TOUCH_CENTS
         };
         if self.sounding.as_ref().is_some_and(touch) {
             self.sounding = None;
