@@ -113,6 +113,19 @@ pub(crate) struct Look {
     pub(crate) explained: f32,
 }
 
+/// What a stroke sounds like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Heard {
+    /// It sounded too short for an answer.
+    TooLittle,
+    /// What sounds sounded before.
+    NothingNew,
+    /// One string accounts for it.
+    OneString,
+    /// One does not: these may.
+    Several(Look),
+}
+
 impl Look {
     /// Leaves out what is no fretted string: frets put all of them on one grid of semitones, wherever that lies.
     fn drop_strays(&mut self, shares: &mut [f32; STRINGS]) {
@@ -191,17 +204,16 @@ impl ChordFinder {
 
     /// Looks at a stroke that began `back` decimated samples ago, with what sounded from `from` to `until` decimated
     /// samples ago.
-    /// `None` when too little was heard, nothing new, or one string.
-    pub(crate) fn look(&mut self, back: usize, from: usize, until: usize) -> Option<Look> {
-        let n = from.checked_sub(until)?.min(SIZE);
+    pub(crate) fn look(&mut self, back: usize, from: usize, until: usize) -> Heard {
+        let n = from.saturating_sub(until).min(SIZE);
         if n < LEAST || back + GUARD + n > KEPT {
-            return None;
+            return Heard::TooLittle;
         }
         self.magnitudes(until, n, true);
         self.magnitudes(back + GUARD, n, false);
         self.find_peaks();
         if self.count == 0 || self.tonal < TONAL {
-            return None;
+            return Heard::NothingNew;
         }
         let res = LOW_RATE / n as f32;
         let mut left = [0.0f32; PEAKS];
@@ -217,7 +229,7 @@ impl ChordFinder {
             single = single.max(self.best(&whole, whole.iter().sum(), res, false).score);
         }
         if single >= SINGLE {
-            return None;
+            return Heard::OneString;
         }
         let mut look = Look { single, strings: [0.0; STRINGS], count: 0, second: 0.0, explained: 0.0 };
         let mut shares = [0.0f32; STRINGS];
@@ -240,7 +252,7 @@ impl ChordFinder {
             look.drop_strays(&mut shares);
             look.second = second(&look.strings[..look.count], &shares);
         }
-        Some(look)
+        Heard::Several(look)
     }
 
     /// Magnitudes under a Hann window of `n` samples that end `back` samples ago, padded to [`SIZE`].

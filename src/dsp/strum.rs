@@ -5,7 +5,7 @@
 //! of a stroke over one string go on, those of a chord are dropped and the chord is reported in their place.
 //!
 //! A strum is slow: its strings speak 8 to 30 ms apart. Onsets that follow each other within [`CHAIN`] are one stroke.
-use super::chord::{ChordFinder, Look, SINGLE};
+use super::chord::{ChordFinder, Heard as Sound, Look, SINGLE};
 use super::event::{ChordEvent, DspEvent, NoteEvent, PitchClasses};
 use super::onset::Onset;
 use super::tracker::{Clock, Heard};
@@ -231,12 +231,17 @@ impl Strums {
         let Some(stroke) = self.strokes[STROKES - 1] else { return };
         let low = |n: u64| n as usize / DECIMATION;
         let since = |at: u64| low(end.saturating_sub(at));
-        let look = self.finder.look(since(stroke.first), since(stroke.latest), since(until));
-        let chord = look.is_some_and(|l| {
+        let sound = self.finder.look(since(stroke.first), since(stroke.latest), since(until));
+        let several = if let Sound::Several(look) = sound { Some(look) } else { None };
+        let look = several.filter(|l| {
             l.explained >= EXPLAINED && l.second >= SECOND && db(stroke.peak) >= stroke.threshold_db
         });
+        // Where a chord rings and nothing new sounds, it is still that chord.
+        let chord = look.is_some() || (self.ringing.is_some() && sound == Sound::NothingNew);
         self.strokes[STROKES - 1] = Some(Stroke { chord: Some(chord), ..stroke });
-        if let (true, Some(look)) = (chord, look) {
+        if let (true, None) = (chord, look) {
+            self.waiting = [None; WAITING];
+        } else if let Some(look) = look {
             self.waiting = [None; WAITING];
             let strings = &stroke.strings[..stroke.count];
             let highest = strings.iter().fold(0.0f32, |m, s| m.max(s.2));
