@@ -28,7 +28,7 @@ use crate::music::note::{NoteName, OCTAVE};
 use crate::music::scale::Scale;
 use crate::practice::metric::Rating;
 use crate::practice::score;
-use crate::practice::types::{JudgedNote, Metric, Summary, Window};
+use crate::practice::types::{JudgedNote, Metric, Scores, Summary, Window};
 use figure::Look;
 use take::{Detail, Row, Take};
 
@@ -165,7 +165,9 @@ impl Report {
         let strictness = self.config.practice.strictness;
         let tolerance_ms = score::right_ms(strictness, 0.0);
         let tolerance_cents = score::right_cents(strictness);
-        let look = Look { scale: self.scale.as_ref(), tolerance_ms };
+        let pitch = self.enabled(Metric::PitchAccuracy);
+        let look = Look { scale: self.scale.as_ref(), tolerance_ms, pitch };
+        let columns = self.columns();
         let in_detail = |index: u32| take.details.iter().any(|d| d.window.index == index);
         let seconds = summary.duration.max(0.001);
         let facts = &summary.facts;
@@ -193,8 +195,12 @@ impl Report {
             "advice": self.advice(summary),
             "tolerance_ms": chart::num(tolerance_ms),
             "tolerance_cents": chart::num(tolerance_cents),
+            "pitch_scored": pitch,
+            "timing_scored": self.enabled(Metric::TimingStability),
+            "noise_scored": self.enabled(Metric::NoiseControl),
+            "columns": columns.iter().map(|m| json!({"class": m.name(), "name": text::short(*m)})).collect::<Vec<_>>(),
             "score_chart": chart::scores(&take.rows, seconds, &in_detail),
-            "rows": take.rows.iter().map(|r| row(r, in_detail(r.index))).collect::<Vec<_>>(),
+            "rows": take.rows.iter().map(|r| row(r, &columns, in_detail(r.index))).collect::<Vec<_>>(),
             "windows_a_row": take.windows_a_row,
             "timed": take.timing.count,
             "onset_chart": chart::onsets(&take.onsets, seconds, tolerance_ms),
@@ -210,6 +216,17 @@ impl Report {
             "dropped": take.dropped,
             "settings": self.settings(),
         })
+    }
+
+    /// What is not scored is not spoken of.
+    fn enabled(&self, metric: Metric) -> bool {
+        self.config.practice.metrics.iter().any(|m| Metric::parse(m) == Ok(metric))
+    }
+
+    /// The metrics that have a score.
+    fn columns(&self) -> Vec<Metric> {
+        let scored = |m: &Metric| self.enabled(*m) && (*m != Metric::ScaleConformity || self.scale.is_some());
+        Metric::ALL.into_iter().filter(scored).collect()
     }
 
     fn exercise(&self) -> String {
@@ -295,19 +312,19 @@ fn spread(s: &take::Spread) -> Value {
     json!({"count": s.count, "mean": s.mean().map(signed), "sd": s.sd().map(chart::num)})
 }
 
-fn cells(scores: &crate::practice::types::Scores) -> Vec<Value> {
+fn cells(scores: &Scores, columns: &[Metric]) -> Vec<Value> {
     let cell = |score: Option<f64>| score.map_or(Value::Null, rated);
-    Metric::ALL.iter().map(|m| cell(scores.get(*m))).chain([cell(scores.overall)]).collect()
+    columns.iter().map(|m| cell(scores.get(*m))).chain([cell(scores.overall)]).collect()
 }
 
-fn row(row: &Row, linked: bool) -> Value {
+fn row(row: &Row, columns: &[Metric], linked: bool) -> Value {
     json!({
         "index": row.index,
         "from": text::clock(row.start),
         "to": text::clock(row.end),
         "notes": row.notes,
         "wrong": row.wrong,
-        "scores": cells(&row.scores),
+        "scores": cells(&row.scores, columns),
         "linked": linked,
     })
 }
@@ -366,6 +383,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_scored_is_not_shown() {
+        let shown = |metrics: &[&str]| {
+            let mut config = Config::default();
+            config.practice.metrics = metrics.iter().map(|m| (*m).to_owned()).collect();
+            let settings = crate::app::setup::judge(&config).unwrap().0;
+            let mut judge = crate::practice::Session::new(settings);
+            for i in 0..8u8 {
+                let onset = 0.5 * f64::from(i);
+                let note = note(onset, 45 + i, if i == 3 { 40.0 } else { 0.0 });
+                judge.push(&DspEvent::Note(note));
+            }
+            let mut report = Report::new(&config, None, "take.wav");
+            report.window(&judge.close_window(5.0), &judge.closed_notes());
+            report.page(&judge.finish(5.0)).unwrap()
+        };
+        let all = shown(&["pitch", "timing", "noise"]);
+        let parts =
+            [">Intonation<", ">Timing: early and late<", ">Clean sound<", ">cents<", ">ms<", "sharp</td>"];
+        for part in parts {
+            assert!(all.contains(part), "{part}");
+        }
+        let timing = shown(&["timing"]);
+        for (part, there) in parts.iter().zip([false, true, false, false, true, false]) {
+            assert_eq!(timing.contains(part), there, "{part}");
+        }
+    }
+
+    fn note(onset: f64, midi: u8, cents: f32) -> crate::dsp::event::NoteEvent {
+        crate::dsp::event::NoteEvent {
+            onset,
+            offset: onset + 0.3,
+            t: onset + 0.02,
+            settled: onset + 0.02,
+            midi,
+            f0: 200.0,
+            cents,
+            level_db: -20.0,
+            confidence: 1.0,
+            inharmonicity: None,
+            technique: crate::dsp::event::Technique::default(),
+            gated: false,
+        }
+    }
+
+    #[test]
     fn chords_are_shown_as_such() {
         use crate::dsp::event::{ChordEvent, PitchClasses};
         let mut report = Report::new(&Config::default(), None, "take.wav");
@@ -393,7 +455,7 @@ mod tests {
     #[test]
     fn the_largest_page_is_bounded() {
         use crate::dsp::event::{FrameReport, NoteEvent, Technique};
-        use crate::practice::types::{Facts, Scores};
+        use crate::practice::types::Facts;
         let mut report = Report::new(&Config::default(), Scale::parse("C major").ok(), "long.wav");
         let mut seed = 1u32;
         let mut random = || {

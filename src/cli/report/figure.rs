@@ -44,6 +44,8 @@ pub struct Look<'a> {
     pub scale: Option<&'a Scale>,
     /// Deviation up to which a note is right, ms.
     pub tolerance_ms: f64,
+    /// Whether pitch is judged.
+    pub pitch: bool,
 }
 
 impl Look<'_> {
