@@ -288,7 +288,7 @@ impl Tuner {
                 return;
             }
             Mode::Auto => (0..self.strings.len())
-                .min_by(|&a, &b| away(self.strings[a]).total_cmp(&away(self.strings[b]))),
+                .min_by(|&a, &b| away(self.aims[a]).total_cmp(&away(self.aims[b]))),
             Mode::Chromatic => None,
         };
         let nearest = match nearest {
