@@ -1,4 +1,5 @@
 //! The front door: any number of samples in, events out.
+use super::bench::Stage;
 use super::blockwise::Blockwise;
 use super::event::{DspEvent, FrameReport};
 use super::filter::{DcBlock, Decimator, LowHistory, sanitize};
@@ -63,6 +64,8 @@ pub struct Analyzer {
     floor: NoiseFloor,
     idle_hops: u32,
     powers: [f32; 4],
+    /// Told of each stage, by benches.
+    watch: Option<fn(Stage)>,
 }
 
 impl Analyzer {
@@ -93,6 +96,20 @@ impl Analyzer {
             floor: NoiseFloor::new(),
             idle_hops: 0,
             powers: [0.0; 4],
+            watch: None,
+        }
+    }
+
+    /// For benches: `watch` is called as each stage of a hop is done.
+    #[doc(hidden)]
+    pub fn set_watch(&mut self, watch: fn(Stage)) {
+        self.watch = Some(watch);
+    }
+
+    #[inline]
+    fn done(&self, stage: Stage) {
+        if let Some(watch) = self.watch {
+            watch(stage);
         }
     }
 
@@ -183,20 +200,24 @@ impl Analyzer {
 
     fn analyse(&mut self, sink: &mut impl FnMut(DspEvent)) {
         let end = self.position;
+        self.done(Stage::Begin);
         let mut hop = self.hop;
         self.dc.run(&mut hop);
         let mut low = [0.0; LOW_HOP];
         self.decimator.run(&hop, &mut low);
         self.low.push(&low);
         self.strums.push(&low);
-        self.detector.push(&hop, &self.low);
         let power = mean_square(&hop);
         let low_power = mean_square(&low);
         self.powers.copy_within(1.., 0);
         self.powers[3] = power;
         let smooth = self.powers.iter().sum::<f32>() / 4.0;
+        self.done(Stage::Filter);
+        self.detector.push(&hop, &self.low);
+        self.done(Stage::Correlation);
         let onset =
             self.onsets.push(&hop, self.idle_hops > IDLE_HOPS && !self.hop_gated, self.tracker.alone());
+        self.done(Stage::Onset);
 
         let mut frame = FrameReport {
             t: self.clock.seconds(end),
@@ -229,6 +250,7 @@ impl Analyzer {
         }
         let fresh = end.saturating_sub(self.tracker.fresh_from());
         let estimate = self.detector.estimate(&self.low, fresh);
+        self.done(Stage::Pitch);
         let threshold_db = note_threshold_db(self.sensitivity, self.floor.db());
         let heard = Heard { low: &self.low, end, estimate, low_power, power: smooth, threshold_db };
         let through = &mut |e| self.strums.pass(e, sink);
@@ -237,6 +259,7 @@ impl Analyzer {
         if decided != Resolution::Open {
             resolution = decided;
         }
+        self.done(Stage::Tracker);
         self.idle_hops = if self.tracker.idle() { self.idle_hops.saturating_add(1) } else { 0 };
         if self.idle_hops > IDLE_HOPS {
             self.floor.learn(power);
@@ -246,6 +269,7 @@ impl Analyzer {
             // Where several strings sound there is no valley in which noise could be told from them.
             frame.wanted += std::mem::take(&mut frame.unwanted);
         }
+        self.done(Stage::Noise);
         if let Some(e) = estimate {
             frame.f0 = Some(e.f0);
             frame.w = e.window;

@@ -12,6 +12,8 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod analyzer;
+#[doc(hidden)]
+pub mod bench;
 mod blockwise;
 mod chord;
 pub mod event;

@@ -1,6 +1,21 @@
 //! Inner loops compiled twice: for any processor, and for those with AVX2, which do twice as much at once.
 //!
 //! The arithmetic is the same, operation by operation (no fused multiply-add), so the results are the same to the bit.
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static ONLY_PLAIN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the loops for any processor from now on, or again the wide ones: benches and tests compare them.
+pub fn only_plain(only: bool) {
+    ONLY_PLAIN.store(only, Ordering::Relaxed);
+}
+
+/// Whether the wide loops are taken. The processor is asked once; then this is two loads.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && !ONLY_PLAIN.load(Ordering::Relaxed)
+}
 
 /// Defines a function whose body is compiled for AVX2 too, and taken where the processor has it.
 macro_rules! wide {
@@ -16,9 +31,8 @@ macro_rules! wide {
                 fn avx2($($arg: $kind),*) $(-> $out)? {
                     plain($($arg),*)
                 }
-                // The answer is remembered after the first time.
-                if std::arch::is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has just been found to have AVX2, all that `avx2` asks for.
+                if $crate::dsp::wide::has_avx2() {
+                    // SAFETY: the processor has been found to have AVX2, all that `avx2` asks for.
                     return unsafe { avx2($($arg),*) };
                 }
             }
