@@ -194,9 +194,13 @@ pub mod attr {
     pub const HOP_P95_NS: &str = "fretcoach.dsp.hop_p95_ns";
     /// `fretcoach.dsp.hop_max_ns`
     pub const HOP_MAX_NS: &str = "fretcoach.dsp.hop_max_ns";
+    /// `fretcoach.dsp.hop_cpu_max_ns`: processor time of the costliest hop
+    pub const HOP_CPU_MAX_NS: &str = "fretcoach.dsp.hop_cpu_max_ns";
+    /// `fretcoach.dsp.late`: hops that took longer than the sound they hold
+    pub const LATE_HOPS: &str = "fretcoach.dsp.late";
     /// `fretcoach.dsp.hops`
     pub const HOPS: &str = "fretcoach.dsp.hops";
-    /// `fretcoach.dsp.overruns`
+    /// `fretcoach.dsp.overruns`: hops whose processor time was over its budget
     pub const OVERRUNS: &str = "fretcoach.dsp.overruns";
     /// `fretcoach.dsp.dropped_samples`
     pub const DROPPED_SAMPLES: &str = "fretcoach.dsp.dropped_samples";

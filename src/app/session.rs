@@ -159,6 +159,8 @@ pub struct Session {
     /// recording, which waits, hardly any.
     resumed: Option<Instant>,
     dropped_before: (u64, u64),
+    /// Of all windows closed.
+    costs: LoopCost,
 }
 
 impl Session {
@@ -194,6 +196,7 @@ impl Session {
             asked: false,
             resumed: None,
             dropped_before: (0, 0),
+            costs: LoopCost::default(),
         }
     }
 
@@ -304,6 +307,7 @@ impl Session {
         let (right, wrong) = (self.right, self.wrong);
         self.p.screen.send_modify(|s| (s.right, s.wrong) = (right, wrong));
         let cost = self.cost();
+        self.costs.add(&cost);
         let attributes = cost_attributes(&cost);
         self.p.writer.window(WindowRecord {
             window: window.clone(),
@@ -328,7 +332,9 @@ impl Session {
             hop_p50_ns: hops.p50_ns,
             hop_p95_ns: hops.p95_ns,
             hop_max_ns: hops.max_ns,
+            hop_cpu_max_ns: hops.cpu_max_ns,
             overruns: hops.overruns,
+            late: hops.late,
             dropped_samples: dropped.0 - before.0,
             dropped_events: dropped.1 - before.1,
         }
@@ -631,6 +637,9 @@ impl Session {
             row.spoken = Some(false);
             self.p.writer.advice(row);
         }
+        if let Some(said) = text::loop_cost(&self.costs, self.stats.deadline_ns()) {
+            self.news(News::Message(said));
+        }
         self.news(News::Summary(Box::new(summary.clone())));
         self.p.root.output_json(&crate::practice::summary_json(&summary));
         let stored = self.p.writer.finish(&summary, Timestamp::now(), STORE_PATIENCE).await;
@@ -671,7 +680,9 @@ fn cost_attributes(cost: &LoopCost) -> Vec<KeyValue> {
         (attr::HOP_P50_NS, cost.hop_p50_ns),
         (attr::HOP_P95_NS, cost.hop_p95_ns),
         (attr::HOP_MAX_NS, cost.hop_max_ns),
+        (attr::HOP_CPU_MAX_NS, cost.hop_cpu_max_ns),
         (attr::OVERRUNS, cost.overruns),
+        (attr::LATE_HOPS, cost.late),
         (attr::DROPPED_SAMPLES, cost.dropped_samples),
         (attr::DROPPED_EVENTS, cost.dropped_events),
     ]

@@ -19,6 +19,23 @@ pub fn now_ns() -> u64 {
     u64::try_from(ZERO.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Processor time that this thread has used, nanoseconds: what it took itself, however often it was interrupted. A system
+/// call of a few tenths of a microsecond. `None` where the system does not tell.
+#[must_use]
+pub fn thread_cpu_ns() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `t` is a valid, writable timespec for the length of the call.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) } != 0;
+        (!failed).then(|| t.tv_sec as u64 * SECOND_NS + t.tv_nsec as u64)
+    }
+    #[cfg(not(unix))]
+    {
+        None
+    }
+}
+
 /// The instant that [`now_ns`] calls `ns`.
 #[must_use]
 pub fn instant(ns: u64) -> Instant {
@@ -45,6 +62,19 @@ pub fn ns_frames(ns: u64, rate: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_sleeps_uses_no_processor_time_and_one_that_computes_does() {
+        let Some(before) = thread_cpu_ns() else { return };
+        std::thread::sleep(Duration::from_millis(30));
+        let slept = thread_cpu_ns().unwrap() - before;
+        assert!(slept < 15_000_000, "{slept} ns");
+        let (begin, mut sum) = (thread_cpu_ns().unwrap(), 0u64);
+        while thread_cpu_ns().unwrap() - begin < 1_000_000 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(sum > 0);
+    }
 
     #[test]
     fn frames_and_nanoseconds_agree_at_every_rate() {

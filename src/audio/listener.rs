@@ -150,10 +150,10 @@ impl Hops {
             *gated = covered;
             hear.set_gated(covered);
         }
-        let started = now_ns();
+        let clock = out.stats.begin();
         hear.process(hop, &mut |event| out.take(event));
         let stats = &*out.stats;
-        stats.hop(now_ns().saturating_sub(started));
+        stats.end(clock);
         stats.level(hop.iter().fold(0.0, |peak: f32, x| peak.max(x.abs())));
         *position += n as u64;
         stats.set_seconds(*position as f64 / f64::from(ANALYSIS_RATE));

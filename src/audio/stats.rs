@@ -4,7 +4,12 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::audio::clock;
 use crate::audio::priority::Granted;
+
+/// What a hop may take of the sound that it holds. A loop with every hop within this has nine tenths left for whatever else
+/// the machine does, and catches up within a hop or two when it was kept from running.
+pub const HOP_BUDGET: f64 = 0.1;
 
 /// Buckets an octave: a percentile is off by 9 % at most.
 const PER_OCTAVE: u32 = 4;
@@ -22,8 +27,28 @@ pub struct HopStats {
     pub p95_ns: u64,
     /// Longest, nanoseconds.
     pub max_ns: u64,
-    /// Hops that took longer than the sound they hold.
+    /// Processor time of the hop that took most of it, nanoseconds: what is left of the longest when the time in which
+    /// the system let others run is taken out. The longest itself where the system does not tell.
+    pub cpu_max_ns: u64,
+    /// Hops whose processor time was over [`HOP_BUDGET`] of the sound they hold: the analysis is too slow for this machine.
     pub overruns: u64,
+    /// Hops that took longer than the sound they hold, whoever is to blame: input piles up meanwhile.
+    pub late: u64,
+}
+
+impl HopStats {
+    /// The costliest hop as a share of the sound that it holds, by processor time.
+    #[must_use]
+    pub fn worst_share(&self, deadline_ns: u64) -> f64 {
+        self.cpu_max_ns as f64 / deadline_ns.max(1) as f64
+    }
+}
+
+/// A hop that is being analysed, from [`EngineStats::begin`] to [`EngineStats::end`].
+#[derive(Clone, Copy, Debug)]
+pub struct HopClock {
+    wall_ns: u64,
+    cpu_ns: Option<u64>,
 }
 
 /// Counters of one engine.
@@ -46,8 +71,11 @@ pub struct EngineStats {
     pub realtime: Granted,
     buckets: [AtomicU32; BUCKETS],
     max_ns: AtomicU64,
+    cpu_max_ns: AtomicU64,
     overruns: AtomicU64,
+    late: AtomicU64,
     deadline_ns: u64,
+    budget_ns: u64,
 }
 
 impl EngineStats {
@@ -65,17 +93,50 @@ impl EngineStats {
             realtime: Granted::default(),
             buckets: std::array::from_fn(|_| AtomicU32::new(0)),
             max_ns: AtomicU64::new(0),
+            cpu_max_ns: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             deadline_ns,
+            budget_ns: (deadline_ns as f64 * HOP_BUDGET) as u64,
         }
     }
 
-    /// Adds a hop that took `ns`.
-    pub fn hop(&self, ns: u64) {
-        self.buckets[bucket(ns)].fetch_add(1, Ordering::Relaxed);
-        self.max_ns.fetch_max(ns, Ordering::Relaxed);
-        if ns > self.deadline_ns {
-            self.overruns.fetch_add(1, Ordering::Relaxed);
+    /// The sound that a hop holds, nanoseconds: what it must not take.
+    #[must_use]
+    pub fn deadline_ns(&self) -> u64 {
+        self.deadline_ns
+    }
+
+    /// A hop begins.
+    #[must_use]
+    pub fn begin(&self) -> HopClock {
+        // The wall clock is read inside the two readings of the other, so that no hop seems to compute longer than it lasts.
+        HopClock { cpu_ns: clock::thread_cpu_ns(), wall_ns: clock::now_ns() }
+    }
+
+    /// The hop is done.
+    pub fn end(&self, hop: HopClock) {
+        let wall_ns = clock::now_ns().saturating_sub(hop.wall_ns);
+        self.hop(wall_ns, || {
+            let spent = clock::thread_cpu_ns()?.saturating_sub(hop.cpu_ns?);
+            Some(spent.min(wall_ns))
+        });
+    }
+
+    /// Adds a hop that took `wall_ns`. Its processor time, never longer than that, is asked for only where it matters: where
+    /// the hop may be the costliest so far, or over the budget.
+    fn hop(&self, wall_ns: u64, cpu_ns: impl FnOnce() -> Option<u64>) {
+        self.buckets[bucket(wall_ns)].fetch_add(1, Ordering::Relaxed);
+        self.max_ns.fetch_max(wall_ns, Ordering::Relaxed);
+        if wall_ns > self.deadline_ns {
+            self.late.fetch_add(1, Ordering::Relaxed);
+        }
+        if wall_ns > self.cpu_max_ns.load(Ordering::Relaxed).min(self.budget_ns) {
+            let cpu_ns = cpu_ns().unwrap_or(wall_ns);
+            self.cpu_max_ns.fetch_max(cpu_ns, Ordering::Relaxed);
+            if cpu_ns > self.budget_ns {
+                self.overruns.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -101,7 +162,9 @@ impl EngineStats {
             p50_ns: percentile(0.5),
             p95_ns: percentile(0.95),
             max_ns,
+            cpu_max_ns: self.cpu_max_ns.swap(0, Ordering::Relaxed),
             overruns: self.overruns.swap(0, Ordering::Relaxed),
+            late: self.late.swap(0, Ordering::Relaxed),
         }
     }
 
@@ -148,14 +211,19 @@ fn middle(bucket: usize) -> u64 {
 mod tests {
     use super::*;
 
+    fn add(stats: &EngineStats, wall_ns: u64, cpu_ns: u64) {
+        stats.hop(wall_ns, || Some(cpu_ns));
+    }
+
     #[test]
     fn percentiles_are_within_a_tenth_and_the_window_is_forgotten() {
         let stats = EngineStats::new(5_000);
         for ns in 1..=10_000 {
-            stats.hop(ns);
+            add(&stats, ns, ns);
         }
         let window = stats.take_window();
-        assert_eq!((window.hops, window.max_ns, window.overruns), (10_000, 10_000, 5_000));
+        assert_eq!((window.hops, window.max_ns, window.cpu_max_ns), (10_000, 10_000, 10_000));
+        assert_eq!((window.late, window.overruns), (5_000, 9_500));
         let near = |got: u64, want: f64| (got as f64 / want - 1.0).abs() < 0.13;
         assert!(near(window.p50_ns, 5_000.0), "{window:?}");
         assert!(near(window.p95_ns, 9_500.0), "{window:?}");
@@ -163,10 +231,46 @@ mod tests {
     }
 
     #[test]
+    fn a_hop_that_had_to_wait_is_late_but_no_overrun() {
+        let stats = EngineStats::new(5_000_000);
+        add(&stats, 9_000_000, 40_000);
+        add(&stats, 600_000, 500_001);
+        add(&stats, 450_000, 450_000);
+        // Slower by the clock on the wall than any budget, cheaper than what was seen before.
+        add(&stats, 700_000, 20_000);
+        let window = stats.take_window();
+        assert_eq!((window.late, window.overruns, window.cpu_max_ns), (1, 1, 500_001));
+        assert_eq!((window.hops, window.max_ns), (4, 9_000_000));
+        assert!((window.worst_share(stats.deadline_ns()) - 0.1).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_system_that_keeps_its_processor_time_to_itself_is_judged_by_the_wall() {
+        let stats = EngineStats::new(5_000);
+        stats.hop(700, || None);
+        let window = stats.take_window();
+        assert_eq!((window.cpu_max_ns, window.overruns, window.late), (700, 1, 0));
+    }
+
+    #[test]
+    fn a_sleeping_hop_takes_time_but_no_processor() {
+        clock::start();
+        let stats = EngineStats::new(clock::SECOND_NS);
+        let hop = stats.begin();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        stats.end(hop);
+        let window = stats.take_window();
+        assert!(window.max_ns >= 20_000_000 && window.cpu_max_ns <= window.max_ns, "{window:?}");
+        if clock::thread_cpu_ns().is_some() {
+            assert!(window.cpu_max_ns < 10_000_000, "{window:?}");
+        }
+    }
+
+    #[test]
     fn extreme_times_have_a_bucket() {
         let stats = EngineStats::new(1);
-        stats.hop(0);
-        stats.hop(u64::MAX);
+        add(&stats, 0, 0);
+        add(&stats, u64::MAX, u64::MAX);
         let window = stats.take_window();
         assert_eq!((window.hops, window.max_ns), (2, u64::MAX));
         assert!(window.p50_ns <= 2);

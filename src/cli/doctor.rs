@@ -15,6 +15,7 @@ use crate::audio::device::{self, Direction};
 use crate::audio::echo::EchoGate;
 use crate::audio::engine::{Engine, EngineSettings};
 use crate::audio::player::{PlaybackEvent, Player, PlayerSettings};
+use crate::audio::stats::HOP_BUDGET;
 use crate::config::Config;
 use crate::dsp::Analyzer;
 use crate::llm::{Chain, ChatDelta, ChatModel, ChatRequest, Message, Role};
@@ -172,6 +173,8 @@ async fn check_input(config: &Config, report: &mut Report) {
     match started {
         Ok(engine) => {
             let peak_db = listen(&engine, report.quiet).await;
+            let hops = engine.stats().take_window();
+            let worst = 100.0 * hops.worst_share(engine.stats().deadline_ns());
             let frames = engine.stats().frames.load(std::sync::atomic::Ordering::Relaxed);
             let _ = tokio::task::spawn_blocking(move || drop(engine.stop())).await;
             if frames == 0 {
@@ -184,6 +187,16 @@ async fn check_input(config: &Config, report: &mut Report) {
                 report.add("input", State::Bad, said);
             } else {
                 report.add("input", State::Good, format!("peak {peak_db:.0} dBFS in {} s", LISTEN.as_secs()));
+            }
+            if hops.hops > 0 {
+                let said = format!(
+                    "a hop takes {:.0} µs, the costliest took {worst:.1} % of its deadline (more than {:.0} % is too slow)",
+                    hops.p50_ns as f64 / 1e3,
+                    100.0 * HOP_BUDGET
+                );
+                // A few are the machine's own business; more are lost input in the end.
+                let state = if hops.overruns * 100 <= hops.hops { State::Good } else { State::Bad };
+                report.add("hearing", state, said);
             }
         }
         Err(stop) => report.add("input", State::Bad, stop.message),

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
+use crate::audio::stats::HOP_BUDGET;
 use crate::music::note;
 use crate::music::scale::Scale;
 use crate::practice::metric::Rating;
 use crate::practice::score::{right_cents, right_ms};
 use crate::practice::types::{Facts, JudgedNote, Metric, Scores, Summary, Tendency};
+use crate::store::LoopCost;
 
 /// `1:23` or `1:02:03`.
 #[must_use]
@@ -162,6 +164,28 @@ pub fn wrong_notes(notes: &[JudgedNote], scale: Option<&Scale>, most: usize, fur
     text
 }
 
+/// What the real-time loop took; `None` where no hop was analysed. `deadline_ns` is the sound that a hop holds.
+#[must_use]
+pub fn loop_cost(c: &LoopCost, deadline_ns: u64) -> Option<String> {
+    let us = |ns: u64| ns as f64 / 1e3;
+    let share = 100.0 * c.hop_cpu_max_ns as f64 / deadline_ns.max(1) as f64;
+    let mut text = format!(
+        "Hearing: a hop takes {:.0} µs, 95 % take at most {:.0} µs, the costliest took {share:.1} % of its deadline",
+        us(c.hop_p50_ns),
+        us(c.hop_p95_ns)
+    );
+    if c.overruns > 0 {
+        let _ = write!(text, "; {} of {} cost more than {:.0} %", c.overruns, c.hops, 100.0 * HOP_BUDGET);
+    }
+    if c.late > 0 {
+        let _ = write!(text, "; {} had to wait beyond it", c.late);
+    }
+    if c.dropped_samples > 0 {
+        let _ = write!(text, "; {} samples were lost", c.dropped_samples);
+    }
+    (c.hops > 0).then_some(text)
+}
+
 /// A session's or recording's result as a small table.
 #[must_use]
 pub fn summary(s: &Summary) -> String {
@@ -242,5 +266,28 @@ mod tests {
             ["not in the scale, C4 is", "24 cents sharp", "31 cents flat", "52 ms early", "49 ms late"];
         assert_eq!(words, expected);
         assert!(limits(0.5).contains("21 cents") && limits(0.5).contains("48 ms"));
+    }
+
+    #[test]
+    fn the_cost_of_the_loop_names_what_went_wrong_and_only_that() {
+        assert_eq!(loop_cost(&LoopCost::default(), 5_333_333), None);
+        let mut sum = LoopCost::default();
+        let window = LoopCost {
+            hops: 5_625,
+            hop_p50_ns: 8_600,
+            hop_p95_ns: 14_900,
+            hop_cpu_max_ns: 42_700,
+            ..LoopCost::default()
+        };
+        sum.add(&window);
+        let said =
+            "Hearing: a hop takes 9 µs, 95 % take at most 15 µs, the costliest took 0.8 % of its deadline";
+        assert_eq!(loop_cost(&sum, 5_333_333).unwrap(), said);
+        let bad = LoopCost { hop_cpu_max_ns: 800_000, overruns: 3, late: 1, dropped_samples: 512, ..window };
+        sum.add(&bad);
+        let said = loop_cost(&sum, 5_333_333).unwrap();
+        assert!(said.ends_with(
+            "took 15.0 % of its deadline; 3 of 11250 cost more than 10 %; 1 had to wait beyond it; 512 samples were lost"
+        ), "{said}");
     }
 }

@@ -99,12 +99,31 @@ pub struct LoopCost {
     pub hop_p95_ns: u64,
     /// Longest, nanoseconds.
     pub hop_max_ns: u64,
-    /// Hops that took longer than they may.
+    /// Processor time of the costliest hop, nanoseconds.
+    pub hop_cpu_max_ns: u64,
+    /// Hops whose processor time was over its budget, a tenth of the sound they hold.
     pub overruns: u64,
+    /// Hops that took longer than the sound they hold, waiting for the processor included.
+    pub late: u64,
     /// Samples the callback could not hand over.
     pub dropped_samples: u64,
     /// Events the loop could not hand over.
     pub dropped_events: u64,
+}
+
+impl LoopCost {
+    /// Takes in a later window: counts are added; of times the highest stays, so that each holds for every window.
+    pub fn add(&mut self, window: &Self) {
+        self.hops += window.hops;
+        self.hop_p50_ns = self.hop_p50_ns.max(window.hop_p50_ns);
+        self.hop_p95_ns = self.hop_p95_ns.max(window.hop_p95_ns);
+        self.hop_max_ns = self.hop_max_ns.max(window.hop_max_ns);
+        self.hop_cpu_max_ns = self.hop_cpu_max_ns.max(window.hop_cpu_max_ns);
+        self.overruns += window.overruns;
+        self.late += window.late;
+        self.dropped_samples += window.dropped_samples;
+        self.dropped_events += window.dropped_events;
+    }
 }
 
 /// A closed window, with when and at what cost.
