@@ -58,6 +58,7 @@ fn heard(notes: &[TruthNote], noise: f64) -> Vec<DspEvent> {
             level_db: -18.0,
             wanted: if sounding.is_some() { WANTED } else { 0.0 },
             unwanted: HISS + squeak as f32,
+            causes: fretcoach::dsp::event::NoisePowers::default(),
         };
         events.push((t, DspEvent::Frame(frame)));
     }
@@ -528,6 +529,7 @@ fn hostile() -> impl Strategy<Value = DspEvent> {
             level_db: 0.0,
             wanted: wanted as f32,
             unwanted: unwanted as f32,
+            causes: fretcoach::dsp::event::NoisePowers::default(),
         })
     });
     let start = (wild(), wild())

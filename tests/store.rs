@@ -87,6 +87,8 @@ fn facts() -> Facts {
         bpm: Some(90.0),
         noise_db: None,
         noise_cause: None,
+        noise_causes: Vec::new(),
+        mains_hz: None,
     }
 }
 

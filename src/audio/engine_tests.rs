@@ -17,6 +17,7 @@ impl Hear for Sum {
             level_db: samples.iter().sum(),
             wanted: 0.0,
             unwanted: 0.0,
+            causes: crate::dsp::event::NoisePowers::default(),
         }));
     }
     fn skip(&mut self, _: u64, sink: &mut dyn FnMut(DspEvent)) {

@@ -30,6 +30,7 @@ fn frame(t: f64, f0: Option<f32>) -> DspEvent {
         level_db: -12.0,
         wanted: 0.1,
         unwanted: 0.0,
+        causes: crate::dsp::event::NoisePowers::default(),
     })
 }
 

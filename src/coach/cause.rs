@@ -57,8 +57,10 @@ pub enum Cause {
     Squeaks,
     /// Strings buzz.
     Buzz,
-    /// Hum or hiss.
+    /// Hum of the mains.
     Hum,
+    /// A steady hiss.
+    Hiss,
     /// String noise between notes.
     StringNoise,
     /// A cause of noise in other words.
@@ -94,6 +96,7 @@ impl Cause {
             Self::Squeaks => "squeaks",
             Self::Buzz => "buzz",
             Self::Hum => "hum",
+            Self::Hiss => "hiss",
             Self::StringNoise => "string_noise",
             Self::OtherNoise => "other_noise",
             Self::NoiseUnknown => "noise_unknown",
@@ -149,6 +152,7 @@ const fn noise_cause(heard: Option<NoiseCause>) -> Cause {
         Some(NoiseCause::Squeaks) => Cause::Squeaks,
         Some(NoiseCause::Buzz) => Cause::Buzz,
         Some(NoiseCause::Hum) => Cause::Hum,
+        Some(NoiseCause::Hiss) => Cause::Hiss,
         Some(NoiseCause::BetweenNotes) => Cause::StringNoise,
         Some(NoiseCause::UnderNotes) => Cause::OtherNoise,
         None => Cause::NoiseUnknown,

@@ -441,6 +441,7 @@ fn values_of_cause(v: &mut Values, metric: Metric, cause: Cause, facts: &Facts, 
         }
         Cause::Rushing | Cause::Dragging | Cause::Uneven => put("ms", facts.timing_sd_ms.map(whole)),
         Cause::Speeding | Cause::Slowing => put("d", facts.drift_bpm_per_min.map(|d| whole(d.abs()))),
+        Cause::Hum => put("hz", facts.mains_hz.map(|hz| hz.to_string())),
         Cause::OtherNoise => put("cause", facts.noise_cause.map(|c| c.words().to_owned())),
         _ => {}
     }

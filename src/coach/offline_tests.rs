@@ -79,7 +79,11 @@ impl Student {
             Cause::Ringing => (Metric::NoiseControl, Some(NoiseCause::Ringing)),
             Cause::Squeaks => (Metric::NoiseControl, Some(NoiseCause::Squeaks)),
             Cause::Buzz => (Metric::NoiseControl, Some(NoiseCause::Buzz)),
-            Cause::Hum => (Metric::NoiseControl, Some(NoiseCause::Hum)),
+            Cause::Hum => {
+                facts.mains_hz = Some(50);
+                (Metric::NoiseControl, Some(NoiseCause::Hum))
+            }
+            Cause::Hiss => (Metric::NoiseControl, Some(NoiseCause::Hiss)),
             Cause::StringNoise => (Metric::NoiseControl, Some(NoiseCause::BetweenNotes)),
             _ => (Metric::NoiseControl, None),
         };
@@ -116,7 +120,7 @@ impl Student {
     }
 }
 
-const WEAKNESSES: [Cause; 17] = [
+const WEAKNESSES: [Cause; 18] = [
     Cause::PitchSharp,
     Cause::PitchFlat,
     Cause::NoteSharp,
@@ -133,6 +137,7 @@ const WEAKNESSES: [Cause; 17] = [
     Cause::Squeaks,
     Cause::Buzz,
     Cause::Hum,
+    Cause::Hiss,
     Cause::StringNoise,
 ];
 
@@ -193,7 +198,10 @@ fn fitting(cause: Cause) -> (&'static [&'static str], &'static [&'static str]) {
         Cause::Ringing => (&["palm", "touch", "stop each", "mute", "thumb"], &["firmer", "gain"]),
         Cause::Squeaks => (&["lift", "let go", "from above", "shift", "wipe"], &["firmer", "gain"]),
         Cause::Buzz => (&["press", "tip", "softer", "pressure", "slowly"], &["gain", "palm"]),
-        Cause::Hum => (&["gain", "screen", "cable", "pickup", "power", "volume"], &["finger", "palm"]),
+        Cause::Hum => (&["screen", "cable", "pickup", "power", "turn", "strings"], &["finger", "palm"]),
+        Cause::Hiss => {
+            (&["gain", "treble", "microphone", "fan", "volume", "gate"], &["finger", "palm", "press"])
+        }
         Cause::StringNoise => (&["mute", "idle", "lift", "anchor", "gaps", "plant"], &["gain", "cable"]),
         _ => (&[""], &[]),
     }
@@ -288,7 +296,7 @@ fn every_phrase_can_be_filled_and_every_cause_has_enough() {
     let p = &coach.phrases;
     let known = [
         "s", "c", "a", "o", "p", "d", "n", "ms", "note", "note2", "notes", "low", "high", "scale", "slow",
-        "fast", "cause", "weak", "w", "strong", "length", "count", "overall", "first", "last",
+        "fast", "cause", "hz", "weak", "w", "strong", "length", "count", "overall", "first", "last",
     ];
     let values: Values = known.iter().map(|k| (*k, "5".to_owned())).collect();
     for cause in WEAKNESSES.iter().chain(&[

@@ -1,7 +1,7 @@
 //! The front door: any number of samples in, events out.
 use super::bench::Stage;
 use super::blockwise::Blockwise;
-use super::event::{DspEvent, FrameReport};
+use super::event::{DspEvent, FrameReport, NoisePowers};
 use super::filter::{DcBlock, Decimator, LowHistory, sanitize};
 use super::level::{NoiseFloor, note_threshold_db};
 use super::mcleod::Mcleod;
@@ -228,6 +228,7 @@ impl Analyzer {
             level_db: db(power),
             wanted: 0.0,
             unwanted: 0.0,
+            causes: NoisePowers::default(),
         };
         if self.hop_gated {
             self.close(end - HOP as u64, sink);
@@ -265,9 +266,11 @@ impl Analyzer {
             self.floor.learn(power);
         }
         (frame.wanted, frame.unwanted) = self.noise.push(&heard, power, &self.low, &self.tracker, resolution);
+        frame.causes = self.noise.causes();
         if self.strums.ringing() {
             // Where several strings sound there is no valley in which noise could be told from them.
             frame.wanted += std::mem::take(&mut frame.unwanted);
+            frame.causes = NoisePowers::default();
         }
         self.done(Stage::Noise);
         if let Some(e) = estimate {

@@ -25,6 +25,60 @@ pub struct FrameReport {
     pub wanted: f32,
     /// Mean-square power of everything else: string noise, squeaks, buzz, hum, hiss between notes.
     pub unwanted: f32,
+    /// The parts of it whose cause is known. Strokes must be certain before some of it can be told: up to 0.3 s late, so
+    /// that it too is for summing over a window.
+    pub causes: NoisePowers,
+}
+
+/// What unwanted sound comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoiseCause {
+    /// Strings ring on.
+    Ringing,
+    /// Fingers squeak on wound strings.
+    Squeaks,
+    /// Strings buzz against the frets.
+    Buzz,
+    /// Hum of the mains (in sessions of earlier versions: hum or hiss).
+    Hum,
+    /// A steady hiss or rustle.
+    Hiss,
+    /// String noise between notes: none of the above.
+    BetweenNotes,
+    /// Noise while notes sound: none of the above.
+    UnderNotes,
+}
+
+/// Mean-square power (full scale = 1) of unwanted sound by its cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct NoisePowers {
+    /// Mains hum, between notes and under them.
+    pub hum: f32,
+    /// Steady broadband noise, likewise, from 300 Hz to 4.5 kHz.
+    pub hiss: f32,
+    /// Fingers that slide along wound strings. Said when a squeak is over, all of it at once.
+    pub squeaks: f32,
+    /// Rattle of a sounding string. Said when it is over, all of it at once.
+    pub buzz: f32,
+    /// Strings that were not stopped: their partials up to 1 kHz.
+    pub ringing: f32,
+    /// Frequency of the mains that hum, Hz: 50, 60, or 0 for none.
+    pub mains_hz: u8,
+}
+
+impl NoisePowers {
+    /// Each cause with its power.
+    #[must_use]
+    pub const fn each(&self) -> [(NoiseCause, f32); 5] {
+        [
+            (NoiseCause::Hum, self.hum),
+            (NoiseCause::Hiss, self.hiss),
+            (NoiseCause::Squeaks, self.squeaks),
+            (NoiseCause::Buzz, self.buzz),
+            (NoiseCause::Ringing, self.ringing),
+        ]
+    }
 }
 
 /// One note, reported once, when it has ended (or its pitch has settled for good).

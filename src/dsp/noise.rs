@@ -4,8 +4,16 @@
 //! sounds, the valleys between its partials tell the noise ([`super::residual`]); its attack, and the stretch that the
 //! measuring window needs to get clear of it, count as playing with the noise known from before. A stroke that is
 //! still undecided is held back and added as soon as it turns out to be a note, or none.
+//!
+//! What the noise comes from is looked for beside that: hum and hiss ([`super::hum`]), strings that ring on
+//! ([`super::rings_on`]), squeaks and buzz ([`super::scrape`]).
+use super::event::NoisePowers;
 use super::filter::LowHistory;
+use super::fine::FineSpectrum;
+use super::hum::Room;
 use super::residual::{Residual, SIZE};
+use super::rings_on::{Played, RingsOn};
+use super::scrape::{Look, Scrape};
 use super::tracker::{Heard, Resolution, Tracker};
 use super::{ANALYSIS_RATE, DECIMATION, HOP, LOW_HOP, LOW_RATE};
 
@@ -35,6 +43,12 @@ const RATTLE: u64 = ANALYSIS_RATE as u64 * 120 / 1000;
 const ORPHAN_HOPS: u32 = 12;
 /// Share of the newest measurement in the running noise under notes (time constant 0.2 s).
 const SMOOTH: f32 = 0.025;
+/// Hops from one look between the partials to the next (21 ms): a quarter of its window.
+const LOOK_EVERY: u32 = 4;
+/// Hops from a stroke until it is proposed, and some more (43 ms).
+const UNNOTICED: usize = 8;
+/// Notes that are remembered: those of a second of fast playing.
+const NOTES: usize = 12;
 
 #[derive(Clone, Copy, Default)]
 struct Hop {
@@ -51,8 +65,16 @@ struct Hop {
 /// See the module.
 pub(crate) struct NoiseMeter {
     residual: Residual,
-    /// Noise in the window of the hop before, if it was measured then.
+    fine: FineSpectrum,
+    room: Room,
+    ringing: RingsOn,
+    scrape: Scrape,
+    /// Noise in the latest window that was looked at, if it could be measured there, and what was measured before.
     measured: Option<f32>,
+    measured_before: f32,
+    since_look: u32,
+    notes: [Played; NOTES],
+    causes: NoisePowers,
     waiting: [Hop; DELAY],
     /// Low-band mean squares and pitches of the last window, newest last.
     powers: [f32; WINDOW_HOPS + 3],
@@ -69,7 +91,15 @@ impl NoiseMeter {
     pub(crate) fn new() -> Self {
         Self {
             residual: Residual::new(),
+            fine: FineSpectrum::new(),
+            room: Room::new(),
+            ringing: RingsOn::new(),
+            scrape: Scrape::new(),
             measured: None,
+            measured_before: f32::MAX,
+            since_look: 0,
+            notes: [Played::default(); NOTES],
+            causes: NoisePowers::default(),
             waiting: [Hop::default(); DELAY],
             powers: [0.0; WINDOW_HOPS + 3],
             pitches: [0.0; WINDOW_HOPS],
@@ -84,6 +114,13 @@ impl NoiseMeter {
     /// Forgets what was heard (input lost); keeps the noise that was learnt.
     pub(crate) fn reset(&mut self) {
         self.measured = None;
+        self.fine.reset();
+        self.ringing.reset();
+        self.scrape.reset();
+        self.notes = [Played::default(); NOTES];
+        self.causes.ringing = 0.0;
+        self.causes.squeaks = 0.0;
+        self.causes.buzz = 0.0;
         self.waiting = [Hop::default(); DELAY];
         self.powers.fill(0.0);
         self.pitches.fill(0.0);
@@ -91,6 +128,11 @@ impl NoiseMeter {
         self.held_noise = 0.0;
         self.orphan = true;
         self.unvoiced = 0;
+    }
+
+    /// What the unwanted part comes from, as far as it is known.
+    pub(crate) fn causes(&self) -> NoisePowers {
+        self.causes
     }
 
     /// Takes in a hop and gives wanted and unwanted mean squares of the one that was due.
@@ -109,7 +151,9 @@ impl NoiseMeter {
         self.pitches[WINDOW_HOPS - 1] = pitch.map_or(0.0, |p| p.0);
         self.unvoiced = if heard.estimate.is_some() { 0 } else { self.unvoiced.saturating_add(1) };
         self.orphan &= tracker.sounding_since().is_none() && self.unvoiced < ORPHAN_HOPS;
-        let residual = self.measure(heard.end, low, tracker);
+        self.remember(heard.end, tracker);
+        self.look_for_causes(heard.end, low, tracker);
+        let residual = self.measured;
         let likeness = pitch.map_or(0.0, |p| likeness(low, p.0));
         let four = |at: usize| self.powers[at..at + 4].iter().sum::<f32>();
         let most = (0..WINDOW_HOPS).map(four).fold(f32::MIN_POSITIVE, f32::max);
@@ -138,8 +182,8 @@ impl NoiseMeter {
         }
         let mut due = due;
         // An onset that was found only after the window was measured lies in it.
-        let known = [tracker.sounding_since(), tracker.pending_since()].into_iter().flatten();
-        if known.into_iter().any(|onset| due.end > onset && due.end - onset < WINDOW + ATTACK) {
+        let mut known = self.notes.iter().map(|n| n.onset).chain(tracker.pending_since());
+        if known.any(|onset| due.end > onset && due.end - onset < WINDOW + ATTACK) {
             due.residual = None;
         }
         let (w, u) = self.judge(&due, tracker);
@@ -157,16 +201,65 @@ impl NoiseMeter {
         (wanted, unwanted)
     }
 
-    fn measure(&mut self, end: u64, low: &LowHistory, tracker: &Tracker) -> Option<f32> {
-        let before = self.measured.take();
-        let (f0, ended) = tracker.pitch()?;
+    fn look_for_causes(&mut self, end: u64, low: &LowHistory, tracker: &Tracker) {
+        self.since_look += 1;
+        if self.since_look >= LOOK_EVERY {
+            self.since_look = 0;
+            self.residual.look(low.all());
+            let valleys = self.residual.valleys(tracker.pitch().map_or(0.0, |p| p.0));
+            self.measured = self.is_clear(end, tracker).then(|| {
+                // The lower of two: a stroke that nobody noticed fills the valleys once.
+                let now: f32 = valleys.iter().sum();
+                now.min(std::mem::replace(&mut self.measured_before, now))
+            });
+            let (below, above) = self.residual.bands();
+            let look = Look { end, low: below, high: above, middle: valleys[1], noise: valleys[2] };
+            (self.causes.squeaks, self.causes.buzz) = self.scrape.push(look, &self.notes);
+        }
+        if let Some(power) = self.fine.push(low.all()) {
+            self.room.push(power);
+            self.causes.ringing = self.ringing.push(power, end, &self.notes, &self.room);
+            (self.causes.hum, self.causes.mains_hz) = self.room.hum();
+            let (middle, high) = self.scrape.floors();
+            self.causes.hiss = self.room.hiss(middle, high);
+        }
+    }
+
+    /// Keeps the list of notes up to date.
+    fn remember(&mut self, end: u64, tracker: &Tracker) {
+        let Some((now, ended)) = tracker.pitch() else { return };
+        // The latest pitches may be those of a stroke that has not been noticed yet.
+        let earlier = self.pitches[WINDOW_HOPS - UNNOTICED];
+        let newest = &mut self.notes[NOTES - 1];
+        match tracker.sounding_since() {
+            Some(onset) if onset > newest.onset => {
+                newest.end = newest.end.min(onset);
+                self.notes.copy_within(1.., 0);
+                self.notes[NOTES - 1] = Played { onset, end, hz: now };
+            }
+            Some(_) => {
+                newest.end = end;
+                let known = end - newest.onset.min(end) > (UNNOTICED * 3 * HOP) as u64;
+                if known && earlier > 0.0 && tracker.pending_since().is_none() {
+                    newest.hz = earlier;
+                } else if !known {
+                    newest.hz = now;
+                }
+            }
+            None => newest.end = ended.unwrap_or(newest.end).max(newest.onset),
+        }
+    }
+
+    /// Whether the window that ends here holds nothing but one steady note, or the tail of one.
+    fn is_clear(&self, end: u64, tracker: &Tracker) -> bool {
+        let Some((f0, ended)) = tracker.pitch() else { return false };
         let clear = match (tracker.sounding_since(), ended) {
             (Some(onset), _) => end.saturating_sub(onset) >= WINDOW + ATTACK,
             (None, Some(at)) => (WINDOW + DAMPING..TAIL).contains(&end.saturating_sub(at)),
             (None, None) => false,
         };
         if !clear {
-            return None;
+            return false;
         }
         // Four hops together, so that the beat of a low string averages out.
         let (mut least, mut most) = (f32::MAX, 0.0f32);
@@ -175,16 +268,7 @@ impl NoiseMeter {
             least = least.min(sum);
             most = most.max(sum);
         }
-        if most > STEADY * least {
-            return None;
-        }
-        if self.pitches.iter().any(|&p| p > 0.0 && (p - f0).abs() > GLIDE * f0) {
-            return None;
-        }
-        // Windows of two hops in a row are nearly the same: one is measured.
-        let noise = before.unwrap_or_else(|| self.residual.measure(low.all(), f0));
-        self.measured = before.is_none().then_some(noise);
-        Some(noise)
+        most <= STEADY * least && !self.pitches.iter().any(|&p| p > 0.0 && (p - f0).abs() > GLIDE * f0)
     }
 
     fn judge(&self, hop: &Hop, tracker: &Tracker) -> (f32, f32) {
@@ -202,7 +286,8 @@ impl NoiseMeter {
             } else {
                 hop.residual.unwrap_or(self.under_notes)
             };
-            let noise = noise.min(hop.power);
+            // What stands in lines is not seen between the partials.
+            let noise = (noise + self.causes.hum + self.causes.ringing).min(hop.power);
             return (hop.power - noise, noise);
         }
         let since = tracker.pitch().and_then(|p| p.1).map_or(u64::MAX, |at| hop.end.saturating_sub(at));

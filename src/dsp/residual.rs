@@ -17,6 +17,11 @@ pub(crate) const SIZE: usize = 1024;
 const WINDOW: [f64; 3] = [0.423_23, 0.497_55, 0.079_22];
 /// Band that is measured, Hz: from below hum to the edge of the decimation filter.
 const BAND_HZ: (f32, f32) = (40.0, 4500.0);
+/// Where its upper part begins, Hz: squeaks and buzz are strong there, the strings are not.
+pub(crate) const HIGH_HZ: f32 = 1300.0;
+/// And its middle one: above the fundamentals of the low strings and the strongest hum.
+pub(crate) const MIDDLE_HZ: f32 = 300.0;
+const BIN_HZ: f32 = LOW_RATE / SIZE as f32;
 /// Width of a piece in bins where the pitch leaves the choice.
 const PIECE: f32 = 10.0;
 /// Mean power of a bin of white noise over the expected lowest of `n` neighbouring ones: measured, `A + B n`.
@@ -53,37 +58,48 @@ impl Residual {
         }
     }
 
-    /// Mean-square power of the noise under a note of pitch `f0` in the last [`SIZE`] decimated samples.
-    pub(crate) fn measure(&mut self, x: &[f32], f0: f32) -> f32 {
-        if x.len() < SIZE || f0 <= 0.0 {
-            return 0.0;
-        }
-        let x = &x[x.len() - SIZE..];
+    /// Looks at the last [`SIZE`] decimated samples.
+    pub(crate) fn look(&mut self, x: &[f32]) {
+        self.power.fill(0.0);
+        let Some(x) = x.len().checked_sub(SIZE).and_then(|from| x.get(from..)) else { return };
         for ((i, x), w) in self.input.iter_mut().zip(x).zip(&self.window) {
             *i = x * w;
         }
         // Lengths are fixed at construction, so this cannot fail.
         if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
-            return 0.0;
+            return;
         }
         for (p, c) in self.power.iter_mut().zip(&self.spectrum) {
             *p = c.norm_sqr();
         }
-        let bin = LOW_RATE / SIZE as f32;
-        let spacing = f0 / bin;
+    }
+
+    /// Mean-square power of what was last looked at, below and above [`HIGH_HZ`].
+    pub(crate) fn bands(&self) -> (f32, f32) {
+        let bin = |hz: f32| (hz / BIN_HZ) as usize;
+        let sum = |from: f32, to: f32| self.power[bin(from)..bin(to)].iter().sum::<f32>();
+        (sum(BAND_HZ.0, HIGH_HZ), sum(HIGH_HZ, BAND_HZ.1))
+    }
+
+    /// Mean-square power of the noise under a note of pitch `f0` (0: under none) in what was last looked at: below
+    /// [`MIDDLE_HZ`], from there to [`HIGH_HZ`], and above.
+    pub(crate) fn valleys(&self, f0: f32) -> [f32; 3] {
+        let spacing = if f0 > 0.0 { f0 / BIN_HZ } else { PIECE };
         let width = (spacing / (spacing / PIECE).floor().max(1.0)).clamp(3.0, 2.0 * PIECE);
-        let (mut from, end) = (BAND_HZ.0 / bin, BAND_HZ.1 / bin);
-        let mut sum = 0.0;
+        let (mut from, end) = (BAND_HZ.0 / BIN_HZ, BAND_HZ.1 / BIN_HZ);
+        let mut noise = [0.0; 3];
         while from + width <= end {
             let (a, b) = (from.round() as usize, ((from + width).round() as usize).min(self.power.len()));
             let lowest = self.power[a.min(b)..b].iter().fold(f32::MAX, |m, &p| m.min(p));
             let n = b.saturating_sub(a) as f32;
             if n > 0.0 {
-                sum += lowest * n * (LOWEST.0 + LOWEST.1 * n);
+                let hz = from * BIN_HZ;
+                let band = usize::from(hz >= MIDDLE_HZ) + usize::from(hz >= HIGH_HZ);
+                noise[band] += lowest * n * (LOWEST.0 + LOWEST.1 * n);
             }
             from += width;
         }
-        sum
+        noise
     }
 }
 
@@ -109,6 +125,11 @@ mod tests {
             .collect()
     }
 
+    fn measure(residual: &mut Residual, x: &[f32], f0: f32) -> f32 {
+        residual.look(x);
+        residual.valleys(f0).iter().sum()
+    }
+
     /// Mean of the measure over noise of the given mean square in the whole band of the decimated signal.
     fn mean_over_noise(f0: f32, noise: f32, with_string: bool) -> f32 {
         let mut residual = Residual::new();
@@ -120,7 +141,7 @@ mod tests {
                 for v in &mut x {
                     *v += noise.sqrt() * random.normal();
                 }
-                residual.measure(&x, f0)
+                measure(&mut residual, &x, f0)
             })
             .sum::<f32>()
             / rounds as f32
@@ -142,7 +163,7 @@ mod tests {
         for f0 in [82.4, 87.3, 98.0, 146.8, 329.6, 1318.5] {
             let x = string(f0, SIZE);
             let power = x.iter().map(|v| v * v).sum::<f32>() / SIZE as f32;
-            let left = 10.0 * (Residual::new().measure(&x, f0) / power).log10();
+            let left = 10.0 * (measure(&mut Residual::new(), &x, f0) / power).log10();
             assert!(left < -43.0, "{f0} Hz: {left:.1} dB");
         }
     }

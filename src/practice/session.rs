@@ -259,6 +259,7 @@ mod tests {
             level_db: -20.0,
             wanted: 1e-2,
             unwanted,
+            causes: crate::dsp::event::NoisePowers::default(),
         })
     }
 

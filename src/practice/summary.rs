@@ -30,5 +30,9 @@ pub fn summary_json(summary: &Summary) -> Value {
         "tendency": facts.tendency,
         "drift_bpm_per_min": facts.drift_bpm_per_min,
         "bpm": facts.bpm,
+        "noise_db": facts.noise_db,
+        "noise_cause": facts.noise_cause,
+        "noise_causes": facts.noise_causes.iter().map(|(c, db)| json!({"cause": c, "db": db})).collect::<Vec<_>>(),
+        "mains_hz": facts.mains_hz,
     })
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::dsp::event::NoiseCause;
 use crate::dsp::event::NoteEvent;
 
 /// One of the four things that are scored.
@@ -45,33 +46,16 @@ pub enum Tendency {
     Steady,
 }
 
-/// What unwanted sound comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NoiseCause {
-    /// Open strings ring on.
-    Ringing,
-    /// Fingers squeak on wound strings.
-    Squeaks,
-    /// Strings buzz against the frets.
-    Buzz,
-    /// A steady hum or hiss.
-    Hum,
-    /// String noise between notes.
-    BetweenNotes,
-    /// String noise while notes sound: squeaks, buzz or ringing that could not be told apart.
-    UnderNotes,
-}
-
 impl NoiseCause {
     /// In a musician's words, to follow "suffers from".
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Ringing => "open strings ringing on",
-            Self::Squeaks => "squeaks",
+            Self::Ringing => "strings ringing on",
+            Self::Squeaks => "finger squeaks",
             Self::Buzz => "fret buzz",
-            Self::Hum => "a steady hum or hiss",
+            Self::Hum => "hum from the mains",
+            Self::Hiss => "a steady hiss",
             Self::BetweenNotes => "string noise between notes",
             Self::UnderNotes => "string noise under the notes",
         }
@@ -125,8 +109,14 @@ pub struct Facts {
     pub bpm: Option<f64>,
     /// Unwanted against wanted power, dB.
     pub noise_db: Option<f64>,
-    /// Main cause of the noise, when one stands out.
+    /// The cause of the noise that matters most, when one can be heard.
     pub noise_cause: Option<NoiseCause>,
+    /// Every cause that can be heard, the one that matters most first, with its power against the wanted power, dB.
+    #[serde(default)]
+    pub noise_causes: Vec<(NoiseCause, f64)>,
+    /// Frequency of the mains that hum, Hz (50 or 60), when they do.
+    #[serde(default)]
+    pub mains_hz: Option<u8>,
 }
 
 /// A note with its verdict.

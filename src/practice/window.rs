@@ -9,7 +9,7 @@ use super::score;
 use super::settings::Settings;
 use super::spread::median;
 use super::timing::{self, Placed, Pulse};
-use super::types::{Facts, JudgedNote, Metric, Reason, Scores};
+use super::types::{Facts, JudgedNote, Metric, NoiseCause, Reason, Scores};
 
 /// Fewest notes from which the offset of the whole guitar is told: one note may just be out of tune.
 pub(super) const FEWEST_FOR_OFFSET: usize = 5;
@@ -190,7 +190,10 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
 pub(super) fn add_noise(settings: &Settings, noise: &NoiseSums, scores: &mut Scores, facts: &mut Facts) {
     if settings.enabled(Metric::NoiseControl) && facts.note_count > 0 {
         facts.noise_db = noise.ratio_db();
-        facts.noise_cause = noise.cause();
+        facts.noise_causes = noise.causes();
+        facts.noise_cause = facts.noise_causes.first().map(|c| c.0);
+        facts.mains_hz =
+            facts.noise_causes.iter().any(|c| c.0 == NoiseCause::Hum).then(|| noise.mains_hz()).flatten();
         scores.noise_control = facts.noise_db.map(|db| score::noise_score(db, settings.strictness));
     }
     scores.overall = score::overall(scores, settings.strictness);
