@@ -8,7 +8,7 @@ use fretcoach::music::scale::Scale;
 use fretcoach::practice::score::{right_cents, right_ms};
 use fretcoach::practice::session::Session;
 use fretcoach::practice::settings::Settings;
-use fretcoach::practice::types::{JudgedNote, Metric, Reason, Summary};
+use fretcoach::practice::types::{JudgedNote, Metric, NoiseCause, Reason, Summary};
 
 /// Points by which a mistake may move another score.
 const OTHERS: f64 = 3.0;
@@ -93,6 +93,9 @@ fn each_mistake_lowers_its_own_score_and_no_other() {
         ("noise=0.15", Metric::NoiseControl, 10.0),
         ("noise=0.4", Metric::NoiseControl, 10.0),
         ("noise=1", Metric::NoiseControl, 10.0),
+        ("hum=0.1", Metric::NoiseControl, 10.0),
+        ("hiss=0.1", Metric::NoiseControl, 10.0),
+        ("ringing=0.3", Metric::NoiseControl, 10.0),
     ] {
         let h = hear(mistakes, Pattern::Scale, 7);
         for metric in Metric::ALL {
@@ -167,6 +170,29 @@ fn mistakes_come_back_note_by_note_with_their_reason() {
         assert!(missing.len() <= 1, "{mistakes}: {missing:?} not heard");
     }
     assert!(found.iter().all(|f| *f >= 10), "{found:?}");
+}
+
+#[test]
+fn each_noise_is_called_by_its_name_and_flawless_playing_by_none() {
+    for (mistakes, cause) in [
+        ("none", None),
+        ("timing=20,wrong=0.1,detune=10", None),
+        ("hum=0.02", Some(NoiseCause::Hum)),
+        ("hum=0.3", Some(NoiseCause::Hum)),
+        ("hiss=0.03", Some(NoiseCause::Hiss)),
+        ("hiss=0.2", Some(NoiseCause::Hiss)),
+        ("noise=0.15", Some(NoiseCause::Squeaks)),
+        ("noise=0.4", Some(NoiseCause::Squeaks)),
+        ("ringing=0.3", Some(NoiseCause::Ringing)),
+        ("ringing=0.1", Some(NoiseCause::Ringing)),
+    ] {
+        for (pattern, seed) in [(Pattern::Scale, 1), (Pattern::Riff, 2), (Pattern::Fours, 3)] {
+            let facts = hear(mistakes, pattern, seed).summary.facts;
+            assert_eq!(facts.noise_cause, cause, "{pattern}, {mistakes}: {:?}", facts.noise_causes);
+            let mains = (cause == Some(NoiseCause::Hum)).then_some(50);
+            assert_eq!(facts.mains_hz, mains, "{pattern}, {mistakes}");
+        }
+    }
 }
 
 #[test]

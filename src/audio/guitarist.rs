@@ -47,6 +47,16 @@ const SQUEAK_SECONDS: (f64, f64) = (0.05, 0.11);
 const SQUEAK_ENDS: f64 = 0.015;
 /// RMS of a squeak with `noise` 1, against [`PEAK`].
 const SQUEAK_LEVEL: f64 = 0.35;
+/// RMS of hum and of hiss with a mistake of 1, against [`PEAK`].
+const STEADY_LEVEL: f64 = 0.15;
+/// Mains frequency, Hz, and the share of each of its multiples in the hum (a single-coil pickup's: odd ones prevail).
+const MAINS_HZ: f64 = 50.0;
+const HUM: [(f64, f64); 6] = [(1.0, 1.0), (2.0, 0.5), (3.0, 0.6), (5.0, 0.35), (7.0, 0.2), (9.0, 0.1)];
+/// A brushed string: its height against a note's, and how long it rings, seconds.
+const BRUSHED: f64 = 0.3;
+const RINGS_SECONDS: f64 = 1.8;
+/// Names the brushed string among the voices, so that no finger stops it.
+const BRUSHED_STRING: usize = usize::MAX;
 
 /// Strings that are still, and squeaks that are over, are forgotten every so many samples.
 const CLEAR_EVERY: u64 = 4096;
@@ -263,6 +273,8 @@ pub struct Guitarist {
     squeaks: Vec<(u64, Squeak)>,
     noise: Random,
     pick: Random,
+    brush: Random,
+    hiss: Random,
     body: Body,
     sample: u64,
     truth: Vec<TruthNote>,
@@ -284,6 +296,8 @@ impl Guitarist {
             squeaks: Vec::new(),
             noise: Random::new(seed, 6),
             pick: Random::new(seed, 7),
+            brush: Random::new(seed, 8),
+            hiss: Random::new(seed, 9),
             body: Body::new(rate),
             sample: 0,
             truth: Vec::new(),
@@ -310,8 +324,8 @@ impl Guitarist {
                         sound += squeak.next().unwrap_or(0.0);
                     }
                 }
+                *sample = (self.body.next(sound) + self.steady_noise()) as f32;
                 self.sample += 1;
-                *sample = self.body.next(sound) as f32;
             }
             done += until as usize;
             // At fixed samples, so that what is heard does not depend on the blocks asked for.
@@ -361,7 +375,52 @@ impl Guitarist {
             self.truth.push(planned.truth);
             self.next = self.player.advance();
             self.plan_squeak(now, rate);
+            self.brush(&planned, rate);
         }
+    }
+
+    /// Hum and hiss at this sample.
+    fn steady_noise(&mut self) -> f64 {
+        let Mistakes { hum, hiss, .. } = self.player.performance.mistakes;
+        let mut sum = 0.0;
+        if hum > 0.0 {
+            let turns = self.sample as f64 * MAINS_HZ / f64::from(self.sample_rate());
+            let wave: f64 =
+                HUM.iter().map(|(k, a)| a * (std::f64::consts::TAU * (k * turns).fract() + k).sin()).sum();
+            let power: f64 = HUM.iter().map(|(_, a)| 0.5 * a * a).sum();
+            sum += hum * STEADY_LEVEL * PEAK * wave / power.sqrt();
+        }
+        if hiss > 0.0 {
+            // A uniform draw from -1 to 1 has an RMS of 1/√3.
+            sum += hiss * STEADY_LEVEL * PEAK * 3f64.sqrt() * self.hiss.between(-1.0, 1.0);
+        }
+        sum
+    }
+
+    /// The hand may brush another string, which is left to ring.
+    fn brush(&mut self, planned: &Planned, rate: f64) {
+        let performance = &self.player.performance;
+        let strings = performance.tuning.strings();
+        let (draw, from) = (self.brush.uniform(), self.brush.index(strings.len()));
+        let rings = self.voices.iter().any(|v| v.string == BRUSHED_STRING && !v.is_damped());
+        if draw >= performance.mistakes.ringing || rings {
+            return;
+        }
+        let near = |midi: u8| {
+            midi.abs_diff(planned.truth.midi) % 12 < 2 || midi.abs_diff(planned.truth.midi) % 12 == 11
+        };
+        let order = (0..strings.len()).map(|i| (from + i) % strings.len());
+        let Some(string) = order.into_iter().find(|s| *s != planned.pluck.string && !near(strings[*s]))
+        else {
+            return;
+        };
+        let cents = performance.mistakes.guitar_offset_cents;
+        let hz = midi_to_hz(f64::from(strings[string]) + cents / 100.0, performance.a4_hz);
+        let pluck = Pluck { hz, string, fret: 0, peak: BRUSHED * planned.pluck.peak };
+        let mut voice = Voice::new(pluck, rate, &mut self.brush);
+        voice.string = BRUSHED_STRING;
+        self.voices.push(voice);
+        self.lifts.push((planned.start + (RINGS_SECONDS * rate) as u64, BRUSHED_STRING));
     }
 
     /// The hand moves to the next note, and may be heard.

@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn the_largest_page_is_bounded() {
-        use crate::dsp::event::{FrameReport, NoteEvent, Technique};
+        use crate::dsp::event::{FrameReport, NoisePowers, NoteEvent, Technique};
         use crate::practice::types::Facts;
         let mut report = Report::new(&Config::default(), Scale::parse("C major").ok(), "long.wav");
         let mut seed = 1u32;
@@ -481,6 +481,7 @@ mod tests {
                         level_db: -10.0,
                         wanted,
                         unwanted,
+                        causes: NoisePowers::default(),
                     };
                     report.event(&DspEvent::Frame(frame));
                 }

@@ -141,7 +141,7 @@ pub const SETTINGS: &[Setting] = &[
         "audio.demo_mistakes",
         "FRETCOACH_DEMO_MISTAKES",
         Text,
-        "the virtual guitarist's mistakes: none, or any of timing=14,drift=2,wrong=0.06,detune=6,offset=-15,noise=0.15",
+        "the virtual guitarist's mistakes: none, or any of timing=14,drift=2,wrong=0.06,detune=6,offset=-15,noise=0.15,hum=0.1,hiss=0.1,ringing=0.3",
     ),
     s(
         "llm.base_url",

@@ -18,6 +18,12 @@ pub struct Mistakes {
     pub guitar_offset_cents: f64,
     /// Squeaks and string noise between notes, 0..=1. At 1 they have about a sixth of the power of the playing.
     pub noise: f64,
+    /// Mains hum of 50 Hz, 0..=1. At 1 it has about half the power of the playing.
+    pub hum: f64,
+    /// Steady hiss, likewise.
+    pub hiss: f64,
+    /// Share of the notes at which another, open string is brushed and left to ring on for a while, 0..=1.
+    pub ringing: f64,
 }
 
 /// A text that describes no mistakes.
@@ -25,7 +31,7 @@ pub struct Mistakes {
 pub enum MistakesError {
     /// A part is not `name=value`.
     #[error(
-        "`{part}` is not understood: write mistakes as `timing=12,drift=2,wrong=0.1,detune=20,offset=-15,noise=0.3`, or `none`"
+        "`{part}` is not understood: write mistakes as `timing=12,drift=2,wrong=0.1,detune=20,offset=-15,noise=0.3,hum=0.1,hiss=0.1,ringing=0.3`, or `none`"
     )]
     Part {
         /// The part.
@@ -33,7 +39,7 @@ pub enum MistakesError {
     },
     /// An unknown name.
     #[error(
-        "`{name}` is no mistake known here, did you mean `{nearest}`? Known are timing, drift, wrong, detune, offset and noise"
+        "`{name}` is no mistake known here, did you mean `{nearest}`? Known are timing, drift, wrong, detune, offset, noise, hum, hiss and ringing"
     )]
     Name {
         /// What was written.
@@ -58,17 +64,20 @@ pub enum MistakesError {
 }
 
 /// Name, least, greatest, unit, in the order of the fields.
-const KINDS: [(&str, f64, f64, &str); 6] = [
+const KINDS: [(&str, f64, f64, &str); 9] = [
     ("timing", 0.0, 200.0, "ms of spread"),
     ("drift", -60.0, 60.0, "bpm per minute"),
     ("wrong", 0.0, 1.0, "share of the notes"),
     ("detune", 0.0, 40.0, "cents of spread"),
     ("offset", -50.0, 50.0, "cents, the whole guitar"),
     ("noise", 0.0, 1.0, "from none to much"),
+    ("hum", 0.0, 1.0, "from none to much"),
+    ("hiss", 0.0, 1.0, "from none to much"),
+    ("ringing", 0.0, 1.0, "share of the notes"),
 ];
 
 impl Mistakes {
-    fn fields(&mut self) -> [&mut f64; 6] {
+    fn fields(&mut self) -> [&mut f64; 9] {
         [
             &mut self.timing_ms,
             &mut self.drift_bpm_per_min,
@@ -76,6 +85,9 @@ impl Mistakes {
             &mut self.detune_cents,
             &mut self.guitar_offset_cents,
             &mut self.noise,
+            &mut self.hum,
+            &mut self.hiss,
+            &mut self.ringing,
         ]
     }
 
@@ -139,7 +151,7 @@ mod tests {
 
     #[test]
     fn mistakes_read_and_print() {
-        let text = "timing=12,drift=2,wrong=0.1,detune=20,offset=-15,noise=0.3";
+        let text = "timing=12,drift=2,wrong=0.1,detune=20,offset=-15,noise=0.3,hum=0.1,hiss=0.2,ringing=0.4";
         let mistakes: Mistakes = text.parse().unwrap();
         assert_eq!(mistakes.to_string(), text);
         assert_eq!((mistakes.timing_ms, mistakes.guitar_offset_cents), (12.0, -15.0));

@@ -205,6 +205,11 @@ impl Voice {
         self.damping_goal = 10f64.powf(-3.0 / (self.hz * STRUCK_SECONDS));
     }
 
+    /// True when a finger has stopped it.
+    pub(super) fn is_damped(&self) -> bool {
+        self.damping_goal < 1.0
+    }
+
     /// True when nothing is heard of it any more.
     pub(super) fn is_still(&self) -> bool {
         self.power < STILL && self.stroke.age as f64 > 0.05 * self.sample_rate

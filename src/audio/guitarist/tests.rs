@@ -191,6 +191,24 @@ fn string_noise_has_the_power_asked_for() {
 }
 
 #[test]
+fn hum_hiss_and_brushed_strings_are_heard_and_change_nothing_else() {
+    let play = |mistakes: &str| {
+        perform(&Performance { mistakes: mistakes.parse().unwrap(), bars: 6, ..Performance::default() })
+    };
+    let (clean, clean_truth) = play("none");
+    let power = |s: &[f32]| s.iter().map(|x| f64::from(x * x)).sum::<f64>();
+    for (mistakes, low, high) in
+        [("hum=0.3", -15.0, -11.0), ("hiss=0.3", -15.0, -11.0), ("ringing=0.3", -22.0, -6.0)]
+    {
+        let (dirty, truth) = play(mistakes);
+        assert_eq!(truth, clean_truth);
+        let added: Vec<f32> = dirty.iter().zip(&clean).map(|(d, c)| d - c).collect();
+        let db = 10.0 * (power(&added) / power(&clean)).log10();
+        assert!((low..high).contains(&db), "{mistakes}: {db}");
+    }
+}
+
+#[test]
 fn notes_decay_and_end() {
     let rate = 48_000.0;
     let power = |s: &[f32]| s.iter().map(|x| f64::from(x * x)).sum::<f64>() / s.len() as f64;

@@ -421,6 +421,7 @@ fn place(running: &mut Running, closing: &mut Option<Detail>, t: f64, column: Co
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dsp::event::NoisePowers;
     use crate::dsp::event::{NoteEvent, Technique};
     use crate::practice::types::Facts;
 
@@ -485,6 +486,7 @@ mod tests {
             level_db: -20.0,
             wanted: 1e-3,
             unwanted: 1e-6,
+            causes: NoisePowers::default(),
         };
         for i in 0..5000u32 {
             (0..500).for_each(|_| take.event(&DspEvent::Frame(frame)));

@@ -324,6 +324,7 @@ pub fn words(r: &Reading) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dsp::event::NoisePowers;
 
     const HOP: f64 = 256.0 / 48_000.0;
     const STANDARD: [u8; 6] = [40, 45, 50, 55, 59, 64];
@@ -362,6 +363,7 @@ mod tests {
                 level_db: -20.0,
                 wanted: 0.0,
                 unwanted: 0.0,
+                causes: NoisePowers::default(),
             });
         }
 

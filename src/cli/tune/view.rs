@@ -267,7 +267,7 @@ fn draw_keys(frame: &mut Frame, area: Rect, v: &View, wide: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dsp::event::FrameReport;
+    use crate::dsp::event::{FrameReport, NoisePowers};
     use crate::music::note::midi_to_hz;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -284,6 +284,7 @@ mod tests {
                 level_db: -18.0,
                 wanted: 0.0,
                 unwanted: 0.0,
+                causes: NoisePowers::default(),
             });
         }
         tuner
