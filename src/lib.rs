@@ -27,7 +27,7 @@
 //! ## Layers: an import only points downwards (`tests/house.rs`)
 //! | layer | modules |
 //! |---|---|
-//! | 4 | [`cli`] (command line, display), [`app`] (wiring, the session actor, signals, ordered shutdown) |
+//! | 4 | [`cli`] (command line, display, report, tuner), [`app`] (wiring, the session actor, signals, ordered shutdown) |
 //! | 3 actors | [`coach`] (live advice, offline coach, summary) |
 //! | 2 ports | [`audio`] (capture, loop, player, virtual guitarist), [`llm`], [`speech`], [`store`] (the only SQL), [`telemetry`] |
 //! | 1 | [`config`] (all settings), [`prompt`] (versioned templates), [`span`] (the one way to make a span), [`http`] (the one client) |

@@ -470,8 +470,8 @@ mod tests {
             (g.tuner.phase() - before + 0.5).rem_euclid(1.0) - 0.5
         };
         assert!(drift(0.0).abs() < 1e-3);
-        // A2 is 110 Hz: 5 cents are 0.318 Hz.
-        assert!((drift(5.0) - 0.318).abs() < 0.01, "{}", drift(5.0));
-        assert!((drift(-5.0) + 0.317).abs() < 0.01, "{}", drift(-5.0));
+        // A2 is 110 Hz: 6 cents are 0.382 Hz.
+        assert!((drift(6.0) - 0.382).abs() < 0.01, "{}", drift(6.0));
+        assert!((drift(-6.0) + 0.381).abs() < 0.01, "{}", drift(-6.0));
     }
 }
