@@ -287,8 +287,9 @@ impl Tuner {
                 self.target = Some((self.aims[i], Some(i)));
                 return;
             }
-            Mode::Auto => (0..self.strings.len())
-                .min_by(|&a, &b| away(self.aims[a]).total_cmp(&away(self.aims[b]))),
+            Mode::Auto => {
+                (0..self.strings.len()).min_by(|&a, &b| away(self.aims[a]).total_cmp(&away(self.aims[b])))
+            }
             Mode::Chromatic => None,
         };
         let nearest = match nearest {
