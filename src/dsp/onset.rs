@@ -84,6 +84,13 @@ const ONSET_SHARE: f32 = 0.2;
 const ONSET_BEFORE: usize = 10;
 /// Before it is this near to the loudest so far (20 dB), in factors of two, it is the touch of the pick.
 const TOUCH_LOG: f32 = 6.6;
+/// Steps after such a touch in which the string follows.
+const TOUCH: u64 = 25;
+/// A rise this high that peaked within so many steps, and at least so many ago, is a stroke as soon as the flux says so
+/// too.
+const EARLY_RISE: f32 = 4.0;
+const EARLY_WITHIN: usize = 12;
+const EARLY_AFTER: u64 = 2;
 /// Steps until the next onset.
 const REFRACTORY_B: u64 = 45;
 const REFRACTORY_A: u64 = 30;
@@ -99,6 +106,8 @@ pub(crate) struct Onset {
     pub(crate) at: u64,
     /// Sum over the bands of their rises in factors of two, 0..32.
     pub(crate) rise: f32,
+    /// It takes the place of the one before, which was the touch of the pick on this string.
+    pub(crate) moved: bool,
 }
 
 /// See the module.
@@ -217,7 +226,7 @@ impl OnsetDetector {
         if let Some(peak) = self.band_peak(first_new) {
             self.waiting = Some((peak, FLUX_WAIT));
         }
-        let (start, rise, refractory) = match (flux_at, &mut self.waiting) {
+        let (start, rise, refractory) = match (flux_at.or_else(|| self.early()), &mut self.waiting) {
             (Some(at), _) => {
                 let peak = self.highest(
                     (at + NEAR_FLUX).min(self.step.saturating_sub(1)),
@@ -238,16 +247,17 @@ impl OnsetDetector {
             (None, None) => return None,
         };
         self.waiting = None;
-        // Too soon after another, unless that was nothing beside this one.
-        if self
-            .last
-            .is_some_and(|(last, before)| start < last + refractory && rise < MUCH_STRONGER * before.max(1.0))
-        {
-            return None;
+        let mut moved = false;
+        if let Some((last, before)) = self.last.filter(|l| start < l.0 + refractory) {
+            // Too soon after another, unless that was only the touch of the pick, or nothing beside this one.
+            moved = start > last && start < last + TOUCH && self.loudness(last) < self.loudest(start) - TOUCH_LOG;
+            if !moved && rise < MUCH_STRONGER * before.max(1.0) {
+                return None;
+            }
         }
         self.last = Some((start, rise));
         let middle = self.origin + start * STEP as u64 + STEP as u64 / 2;
-        Some(Onset { at: middle.saturating_add_signed(-BIAS).max(self.origin), rise })
+        Some(Onset { at: middle.saturating_add_signed(-BIAS).max(self.origin), rise, moved })
     }
 
     /// Strongest rise between two samples (at most the kept 128 ms back): where it was, and how high.
@@ -258,7 +268,7 @@ impl OnsetDetector {
             (step_of(from).max(newest.saturating_sub(STEPS as u64 - LOOK_BACK as u64)), step_of(to));
         let at = self.highest(to.min(newest), (to.min(newest).checked_sub(from)? + 1) as usize, 0.0)?;
         let start = self.start_of(at, 0);
-        Some(Onset { at: self.origin + start * STEP as u64 + STEP as u64 / 2, rise: self.rise_at(at) })
+        Some(Onset { at: self.origin + start * STEP as u64 + STEP as u64 / 2, rise: self.rise_at(at), moved: false })
     }
 
     fn push_bands(&mut self, hop: &[f32; HOP], idle: bool) {
@@ -331,13 +341,9 @@ impl OnsetDetector {
         self.flux[FLUX_PAST + 1] = flux / n as f32;
 
         let candidate = self.flux[FLUX_PAST];
-        let mut past = [0.0f32; FLUX_PAST];
-        past.copy_from_slice(&self.flux[..FLUX_PAST]);
-        past.sort_unstable_by(f32::total_cmp);
-        let median = 0.5 * (past[FLUX_PAST / 2 - 1] + past[FLUX_PAST / 2]);
-        let mean = past[..FLUX_PAST - FLUX_TRIMMED].iter().sum::<f32>() / (FLUX_PAST - FLUX_TRIMMED) as f32;
+        let (median, threshold) = threshold(&self.flux[..FLUX_PAST]);
         let (before, after) = (self.flux[FLUX_PAST - 1], self.flux[FLUX_PAST + 1]);
-        let fires = candidate > after && candidate >= before && candidate > median + mean + FLUX_OFFSET;
+        let fires = candidate > after && candidate >= before && candidate > threshold;
         // The top of a parabola through the three frames.
         let shift = 0.5 * (before - after) / (before - 2.0 * candidate + after).min(-f32::EPSILON);
         let back = FLUX_LAG + (1.0 - shift.clamp(-0.5, 0.5)) * HOP as f32;
@@ -358,6 +364,19 @@ impl OnsetDetector {
 
     fn rise_at(&self, step: u64) -> f32 {
         self.rise[(step % STEPS as u64) as usize]
+    }
+
+    /// The step of a clear rise of the bands that has just peaked while the flux is above its threshold: a stroke that
+    /// need not wait for the flux to peak.
+    fn early(&self) -> Option<u64> {
+        let past = self.flux.last_chunk::<{ FLUX_PAST + 1 }>()?;
+        let (newest, past) = past.split_last()?;
+        if *newest <= threshold(past).1 {
+            return None;
+        }
+        let newest = self.step.checked_sub(1)?;
+        let peak = self.highest(newest, EARLY_WITHIN, EARLY_RISE)?;
+        (peak + EARLY_AFTER <= newest).then_some(peak)
     }
 
     /// The step at which a stroke began that the flux places at `at`: where the bands first rose by a share of their
@@ -383,12 +402,17 @@ impl OnsetDetector {
         if highest <= A_MIN_RISE {
             return None;
         }
-        let loudest = (from..=newest).map(|s| self.loudness(s)).fold(f32::MIN, f32::max);
+        let loudest = self.loudest(from);
         let earliest = peak.saturating_sub(ONSET_BEFORE);
         let first = (earliest..peak).find(|&k| {
             rises[k] >= ONSET_SHARE * highest && self.loudness(from + k as u64) >= loudest - TOUCH_LOG
         });
         Some(from + first.unwrap_or(peak) as u64)
+    }
+
+    /// The same at its loudest since a step.
+    fn loudest(&self, from: u64) -> f32 {
+        (from..self.step).map(|s| self.loudness(s)).fold(f32::MIN, f32::max)
     }
 
     /// Logarithm of the energy in the loudest band at a step.
@@ -491,6 +515,18 @@ wide! {
         let rest = (from..n.saturating_sub(1)).map(|b| now[b] - before[b - 1].max(before[b]).max(before[b + 1]));
         sums.iter().sum::<f32>() + rest.map(|r| r.max(0.0)).sum::<f32>()
     }
+}
+
+/// Median of the past flux, and the threshold above it.
+fn threshold(flux: &[f32]) -> (f32, f32) {
+    let mut past = [0.0f32; FLUX_PAST];
+    for (p, f) in past.iter_mut().zip(flux) {
+        *p = *f;
+    }
+    past.sort_unstable_by(f32::total_cmp);
+    let median = 0.5 * (past[FLUX_PAST / 2 - 1] + past[FLUX_PAST / 2]);
+    let mean = past[..FLUX_PAST - FLUX_TRIMMED].iter().sum::<f32>() / (FLUX_PAST - FLUX_TRIMMED) as f32;
+    (median, median + mean + FLUX_OFFSET)
 }
 
 /// Where the highest value is, and the value; 0 for none.

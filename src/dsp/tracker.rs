@@ -205,7 +205,7 @@ impl Tracker {
             let since = onset.at.saturating_sub(p.at);
             let (before, after) = self.energy_around(onset.at);
             let rattle = since < RATTLE && onset.rise < 0.5 * p.rise && db(after) - db(before) < RATTLE_DB;
-            if since < ONE_STROKE && p.rise >= 0.5 * onset.rise || rattle {
+            if !onset.moved && (since < ONE_STROKE && p.rise >= 0.5 * onset.rise || rattle) {
                 return Resolution::Open;
             }
             if let Decision::Note(heard) = p.known(&self.context(p.at, f32::MIN)) {
