@@ -88,9 +88,9 @@ const TOUCH_LOG: f32 = 6.6;
 const TOUCH: u64 = 25;
 /// A rise this high that peaked within so many steps, and at least so many ago, is a stroke as soon as the flux says so
 /// too.
-const EARLY_RISE: f32 = 4.0;
+const EARLY_RISE: f32 = 2.0;
 const EARLY_WITHIN: usize = 12;
-const EARLY_AFTER: u64 = 2;
+const EARLY_AFTER: u64 = 1;
 /// Steps until the next onset.
 const REFRACTORY_B: u64 = 45;
 const REFRACTORY_A: u64 = 30;
