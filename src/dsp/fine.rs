@@ -7,6 +7,7 @@ use std::sync::Arc;
 use realfft::num_complex::Complex32;
 use realfft::{RealFftPlanner, RealToComplex};
 
+use super::wide::wide;
 use super::{LOW_HOP, LOW_RATE};
 
 /// Every so many of the decimated samples are kept.
@@ -20,7 +21,7 @@ pub(crate) const BIN_HZ: f32 = RATE / SIZE as f32;
 /// Bins that are given: up to 1 kHz, where the filter begins to fall.
 pub(crate) const BINS: usize = 208;
 /// Hops from one spectrum to the next (85 ms): windows overlap by more than half.
-const EVERY: u32 = 16;
+const EVERY: usize = 16;
 /// Samples of the window on the analyser's counter.
 pub(crate) const WINDOW: u64 = (SIZE * THIN * super::DECIMATION) as u64;
 /// A Hann window spreads a line over three bins; the middle one holds this share.
@@ -29,14 +30,32 @@ pub(crate) const LINE_SHARE: f32 = 2.0 / 3.0;
 /// 1 kHz, and what lies above 2 kHz, which would fold below 1 kHz, is gone.
 const TAPS: usize = 64;
 const CUT: f64 = 0.5;
+/// Samples that a hop leaves, and whole hops of them for a window.
 const NEW: usize = LOW_HOP / THIN;
+const KEPT: usize = SIZE.div_ceil(NEW) * NEW;
+
+wide! {
+    /// Every fourth sample of `line` through the filter.
+    fn thin_out(line: &[f32; TAPS + LOW_HOP], taps: &[f32; TAPS], out: &mut [f32; NEW]) {
+        for (i, y) in out.iter_mut().enumerate() {
+            let at = (i + 1) * THIN;
+            let mut acc = [0.0f32; 8];
+            for (x, t) in line[at..at + TAPS].as_chunks::<8>().0.iter().zip(taps.as_chunks::<8>().0) {
+                for k in 0..8 {
+                    acc[k] += x[k] * t[k];
+                }
+            }
+            *y = acc.iter().sum();
+        }
+    }
+}
 
 /// See the module.
 pub(crate) struct FineSpectrum {
     taps: [f32; TAPS],
     line: [f32; TAPS + LOW_HOP],
-    kept: Vec<f32>,
-    since: u32,
+    /// The window as it fills up, and how far it has.
+    kept: [f32; KEPT],
     filled: usize,
     fft: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,
@@ -65,8 +84,7 @@ impl FineSpectrum {
         Self {
             taps: std::array::from_fn(|i| (tap(i) / sum) as f32),
             line: [0.0; TAPS + LOW_HOP],
-            kept: vec![0.0; SIZE],
-            since: 0,
+            kept: [0.0; KEPT],
             filled: 0,
             window: shape.iter().map(|w| (w * norm) as f32).collect(),
             input: fft.make_input_vec(),
@@ -80,8 +98,6 @@ impl FineSpectrum {
     /// Forgets what was heard.
     pub(crate) fn reset(&mut self) {
         self.line.fill(0.0);
-        self.kept.fill(0.0);
-        self.since = 0;
         self.filled = 0;
     }
 
@@ -91,27 +107,18 @@ impl FineSpectrum {
         let low = low.get(low.len().checked_sub(LOW_HOP)?..)?;
         self.line.copy_within(LOW_HOP.., 0);
         self.line[TAPS..].copy_from_slice(low);
-        self.kept.copy_within(NEW.., 0);
-        for (i, y) in self.kept[SIZE - NEW..].iter_mut().enumerate() {
-            let at = (i + 1) * THIN;
-            let mut acc = [0.0f32; 8];
-            for (x, t) in self.line[at..at + TAPS].as_chunks::<8>().0.iter().zip(self.taps.as_chunks::<8>().0)
-            {
-                for k in 0..8 {
-                    acc[k] += x[k] * t[k];
-                }
-            }
-            *y = acc.iter().sum();
-        }
-        self.filled = (self.filled + NEW).min(SIZE);
-        self.since += 1;
-        if self.since < EVERY || self.filled < SIZE {
+        let mut new = [0.0; NEW];
+        thin_out(&self.line, &self.taps, &mut new);
+        self.kept[self.filled..self.filled + NEW].copy_from_slice(&new);
+        self.filled += NEW;
+        if self.filled < KEPT {
             return None;
         }
-        self.since = 0;
-        for ((i, x), w) in self.input.iter_mut().zip(&self.kept).zip(&self.window) {
+        for ((i, x), w) in self.input.iter_mut().zip(&self.kept[KEPT - SIZE..]).zip(&self.window) {
             *i = x * w;
         }
+        self.kept.copy_within(EVERY * NEW.., 0);
+        self.filled = KEPT - EVERY * NEW;
         // Lengths are fixed at construction, so this cannot fail.
         self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).ok()?;
         for (p, c) in self.power.iter_mut().zip(&self.spectrum) {

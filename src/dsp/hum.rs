@@ -67,8 +67,9 @@ impl Room {
         self.seen += 1;
         let mut sorted = self.past;
         let sorted = &mut sorted[..self.seen.min(PAST)];
-        sorted.sort_unstable_by(f32::total_cmp);
-        if level > sorted[(SOFT_SHARE * sorted.len() as f32) as usize] + SOFT_DB {
+        let rank = (SOFT_SHARE * sorted.len() as f32) as usize;
+        let (_, limit, _) = sorted.select_nth_unstable_by(rank, f32::total_cmp);
+        if level > *limit + SOFT_DB {
             return;
         }
         self.soft = self.soft.saturating_add(1);

@@ -10,6 +10,7 @@ use realfft::num_complex::Complex32;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use super::LOW_RATE;
+use super::wide::wide;
 
 /// Transform length, decimated samples.
 pub(crate) const SIZE: usize = 1024;
@@ -26,6 +27,19 @@ const BIN_HZ: f32 = LOW_RATE / SIZE as f32;
 const PIECE: f32 = 10.0;
 /// Mean power of a bin of white noise over the expected lowest of `n` neighbouring ones: measured, `A + B n`.
 const LOWEST: (f32, f32) = (0.9, 0.62);
+
+wide! {
+    fn sum_of(x: &[f32]) -> f32 {
+        let (eights, rest) = x.as_chunks::<8>();
+        let mut acc = [0.0f32; 8];
+        for eight in eights {
+            for k in 0..8 {
+                acc[k] += eight[k];
+            }
+        }
+        acc.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    }
+}
 
 /// See the module.
 pub(crate) struct Residual {
@@ -77,7 +91,7 @@ impl Residual {
     /// Mean-square power of what was last looked at, below and above [`HIGH_HZ`].
     pub(crate) fn bands(&self) -> (f32, f32) {
         let bin = |hz: f32| (hz / BIN_HZ) as usize;
-        let sum = |from: f32, to: f32| self.power[bin(from)..bin(to)].iter().sum::<f32>();
+        let sum = |from: f32, to: f32| sum_of(&self.power[bin(from)..bin(to)]);
         (sum(BAND_HZ.0, HIGH_HZ), sum(HIGH_HZ, BAND_HZ.1))
     }
 

@@ -100,8 +100,9 @@ impl Floor {
         self.of = 0;
         let mut sorted = self.past;
         let sorted = &mut sorted[..self.seen.min(PAST)];
-        sorted.sort_unstable_by(f32::total_cmp);
-        self.level = LOWEST * sorted[(QUIET_SHARE * sorted.len() as f32) as usize];
+        let rank = (QUIET_SHARE * sorted.len() as f32) as usize;
+        let (_, limit, _) = sorted.select_nth_unstable_by(rank, f32::total_cmp);
+        self.level = LOWEST * *limit;
     }
 }
 
