@@ -402,7 +402,7 @@ fn place_words(place: f64) -> String {
     let named =
         [(0.0, "on it"), (0.25, "1/4"), (1.0 / 3.0, "1/3"), (0.5, "1/2"), (2.0 / 3.0, "2/3"), (0.75, "3/4")];
     let near = named.iter().find(|(at, _)| (at - place).abs() < 0.003);
-    near.map_or_else(|| format!("{:.2} (swung)", place), |(_, words)| (*words).to_owned())
+    near.map_or_else(|| format!("{place:.2} (swung)"), |(_, words)| (*words).to_owned())
 }
 
 fn notes_line(notes: &[JudgedNote]) -> String {

@@ -155,11 +155,9 @@ pub fn wrong_notes(notes: &[JudgedNote], scale: Option<&Scale>, most: usize, fur
         let _ =
             writeln!(text, "  {:>8}  {:4} {}", moment(n.note.onset), name(n.note.midi), reason.words(name));
     }
-    match wrong.count() + further {
-        0 => {}
-        more => {
-            let _ = writeln!(text, "  and {more} more");
-        }
+    let more = wrong.count() + further;
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more");
     }
     text
 }

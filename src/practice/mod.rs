@@ -1,7 +1,8 @@
 //! Judging: events in, scores out. Pure functions and one state machine; time is an argument.
 //!
 //! [`session::Session`] takes what hearing reports and yields notes with a verdict, windows and a summary.
-//! Every formula stands in [`score`]; how the beat is found stands in [`timing`] and [`tempo`].
+//! Every formula stands in [`score`]. Timing: [`click`] (what the playing is to be in time with), [`tempo`] (the beat found
+//! in the notes), [`placing`] (which subdivision a note belongs to), [`spread`] (how uneven), put together in [`timing`].
 pub mod click;
 pub mod metric;
 mod noise;

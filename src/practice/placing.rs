@@ -9,7 +9,7 @@
 
 use std::f64::consts::TAU;
 
-use crate::music::grid::{Subdivision, Swing};
+use crate::music::grid::{Places, Subdivision, Swing};
 
 use super::spread::{median, robust_sd};
 use super::tempo::OUTLIERS;
@@ -275,6 +275,6 @@ pub fn in_words(stretches: &[Stretch]) -> String {
 }
 
 /// Spread of notes about these places, beats.
-pub(super) fn spread_about(beats: &[f64], places: &crate::music::grid::Places) -> f64 {
+pub(super) fn spread_about(beats: &[f64], places: &Places) -> f64 {
     robust_sd(&mut beats.iter().map(|b| b - places.nearest(*b).0).collect::<Vec<_>>())
 }

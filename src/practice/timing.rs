@@ -9,7 +9,7 @@
 //! its wildest few notes ([`super::spread`]). Long playing is judged in runs: parted by pauses, after which nobody
 //! without a click comes in on the old grid, and at most `RUN_SECONDS` long.
 
-use crate::music::grid::{Subdivision, Swing, Tempo};
+use crate::music::grid::{Places, Subdivision, Swing, Tempo};
 
 pub use super::click::{Click, Pulse};
 use super::placing::{Stretch, add_stretch, in_words, place, spread_about};
@@ -302,7 +302,7 @@ impl Run {
 
 /// Notes at the tempo that they were really played at.
 struct Followed {
-    places: crate::music::grid::Places,
+    places: Places,
     points: Vec<f64>,
     subdivisions: Vec<Subdivision>,
     too_many: Vec<bool>,

@@ -139,7 +139,7 @@ fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
         Metric::TimingStability => {
             if let Some(ms) = facts.timing_sd_ms {
                 let sure = facts.timing_sd_interval_ms.map_or_else(String::new, |(low, high)| {
-                    format!(" (surely {low:.0} to {high:.0}, {} notes)", facts.timing_notes)
+                    format!(" (80 % interval {low:.0} to {high:.0}, {} notes)", facts.timing_notes)
                 });
                 out.push(format!("spread {ms:.0} ms{sure}"));
             }
@@ -161,7 +161,7 @@ fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
             }
             if let Some(played) = facts.subdivision.as_ref().filter(|s| !s.is_empty()) {
                 out.push(match facts.swing_ratio {
-                    Some(ratio) => format!("{played}, swing {:.1} to 1 (no mistake)", ratio),
+                    Some(ratio) => format!("{played}, swing {ratio:.1} to 1 (no mistake)"),
                     None => played.clone(),
                 });
             }
