@@ -51,7 +51,7 @@ fn note(onset: f64, right: bool) -> JudgedNote {
         technique: Technique::default(),
         gated: false,
     };
-    let reason = (!right).then_some(Reason::NotInScale(57));
+    let reason = (!right).then_some(Reason::NotInScale(60));
     JudgedNote { note, in_scale: Some(right), deviation_ms: Some(-7.5), place: Some(0.5), right, reason }
 }
 
@@ -77,18 +77,15 @@ fn facts() -> Facts {
         mean_signed_cents: Some(-1.5),
         tuning_offset_cents: Some(-18.0),
         timing_sd_ms: Some(23.0),
-        timing_sd_interval_ms: Some((19.5, 28.0)),
+        timing_sd_interval_ms: Some((20.1, 27.2)),
         timing_notes: 38,
-        click_offset_ms: Some(-4.5),
         subdivision: Some("eighths".into()),
-        swing_ratio: Some(1.6),
         tendency: Some(Tendency::Rushing),
         drift_bpm_per_min: Some(1.5),
         bpm: Some(90.0),
         noise_db: None,
         noise_cause: None,
-        noise_causes: Vec::new(),
-        mains_hz: None,
+        ..Facts::default()
     }
 }
 
