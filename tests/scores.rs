@@ -236,9 +236,7 @@ fn every_mistake_comes_back_with_its_note_and_its_reason() {
     for mistakes in
         ["none", "wrong=0.2", "detune=15", "timing=30", "wrong=0.1,detune=12,timing=25,offset=-12"]
     {
-        for (pattern, seed) in
-            [(Pattern::Scale, 1), (Pattern::Riff, 3), (Pattern::Mixed, 4)]
-        {
+        for (pattern, seed) in [(Pattern::Scale, 1), (Pattern::Riff, 3), (Pattern::Mixed, 4)] {
             let mistakes: Mistakes = mistakes.parse().unwrap();
             let performance = Performance { mistakes, pattern, seed, bars: 12, ..Performance::default() };
             for strictness in [0.2, 0.8] {
