@@ -23,7 +23,9 @@ use crate::cli::screen::{AdviceView, DeviceState, RecentNote, Screen};
 use crate::cli::text;
 use crate::coach::{self, AdviceRecord, CoachEvent, CoachHandle, WindowSnapshot};
 use crate::config::Config;
-use crate::dsp::event::DspEvent;
+use crate::dsp::event::{ChordEvent, DspEvent};
+use crate::music::chord::chord_name;
+use crate::music::note;
 use crate::music::scale::Scale;
 use crate::names::{attr, span};
 use crate::practice::session::Session as Judge;
@@ -252,7 +254,11 @@ impl Session {
             DspEvent::Frame(f) => self.now = f.t,
             DspEvent::Onset(_) => {}
             DspEvent::NoteStart(_) => self.sounding = true,
-            DspEvent::Chord(c) => self.last_note_end = c.offset,
+            DspEvent::Chord(c) => {
+                self.sounding = false;
+                self.last_note_end = c.offset;
+                self.show_chord(c);
+            }
             DspEvent::Note(n) => {
                 self.sounding = false;
                 self.last_note_end = n.offset;
@@ -302,6 +308,9 @@ impl Session {
                 *(if note.right { &mut self.right } else { &mut self.wrong }) += 1;
             }
             self.p.writer.note(note);
+        }
+        for chord in self.p.judge.closed_chords() {
+            self.p.writer.chord(chord);
         }
         // The window's own verdicts replace the first ones, as in the history.
         let (right, wrong) = (self.right, self.wrong);
@@ -366,7 +375,7 @@ impl Session {
             Command::StopVoice => self.p.coach.stop_voice(),
             Command::AskNow => {
                 self.asked = true;
-                if self.p.judge.current().1.note_count > 0 {
+                if self.p.judge.current().1.strokes() > 0 {
                     self.close_window(true);
                 }
                 self.p.coach.ask_now();
@@ -581,6 +590,18 @@ impl Session {
         self.p.screen.send_modify(|s| s.add_note(note));
     }
 
+    fn show_chord(&self, chord: &ChordEvent) {
+        let spell = |class| match &self.p.scale {
+            Some(scale) => scale.spell(class),
+            None => note::NoteName::of_pitch_class(class, true),
+        };
+        let name = chord_name(chord.classes.0, chord.bass, spell).unwrap_or_else(|| {
+            chord.classes.iter().map(|c| spell(c).to_string()).collect::<Vec<_>>().join("-")
+        });
+        let chord = RecentNote { name, right: None, reason: None, deviation_ms: None };
+        self.p.screen.send_modify(|s| s.add_note(chord));
+    }
+
     fn note_name(&self, midi: u8) -> String {
         text::note_name(self.p.scale.as_ref(), midi)
     }
@@ -603,7 +624,7 @@ impl Session {
         let summary = self.p.judge.finish(self.now);
         self.show_scores();
         self.p.pause.send_replace(true);
-        if summary.facts.note_count > 0 {
+        if summary.facts.strokes() > 0 {
             let coach = self.p.coach.clone();
             let mut spoken = std::pin::pin!(coach.summary(summary.clone()));
             let mut patience = std::pin::pin!(tokio::time::sleep(SUMMARY_PATIENCE));

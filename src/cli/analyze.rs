@@ -15,8 +15,10 @@ use crate::audio::SampleSource;
 use crate::audio::file::FileSource;
 use crate::audio::resample::Resampler;
 use crate::config::Config;
-use crate::dsp::event::DspEvent;
+use crate::dsp::event::{ChordEvent, DspEvent};
 use crate::dsp::{ANALYSIS_RATE, Analyzer, HOP};
+use crate::music::chord::chord_name;
+use crate::music::note::NoteName;
 use crate::music::scale::Scale;
 use crate::practice::session::Session;
 use crate::practice::summary::summary_json;
@@ -103,6 +105,7 @@ pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) 
     let mut analyzer = Analyzer::new(setup::analyzer(config)?);
     let target = report.map(|to| Target::check(to, path)).transpose()?;
     let mut report = target.as_ref().map(|_| Report::new(config, scale, &path.display().to_string()));
+    let key = settings.scale;
     let mut listening = Listening {
         judge: Session::new(settings),
         every: config.practice.coach_every.as_secs_f64(),
@@ -110,7 +113,7 @@ pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) 
         now: 0.0,
         notes: 0,
     };
-    let mut out = Printer::new(format, path).or_else(|e| ended(e).map(|()| unreachable!("ended")))?;
+    let mut out = Printer::new(format, path, key).or_else(|e| ended(e).map(|()| unreachable!("ended")))?;
     let mut stats = Stats::default();
     let mut progress = Progress::new(source.seconds(), format);
     let mut block = vec![0.0f32; BLOCK];
@@ -294,15 +297,17 @@ struct Printer {
     /// The first wrong notes, for the text, and how many came after them.
     wrong: Vec<JudgedNote>,
     further_wrong: usize,
+    /// For the spelling of chords.
+    scale: Option<Scale>,
 }
 
 impl Printer {
-    fn new(format: Format, path: &Path) -> Result<Self, io::Error> {
+    fn new(format: Format, path: &Path, scale: Option<Scale>) -> Result<Self, io::Error> {
         let mut out = BufWriter::new(io::stdout().lock());
         if format == Format::Json {
             write!(out, "{{\n  \"file\": {},\n  \"notes\": [", json!(path.display().to_string()))?;
         }
-        Ok(Self { format, out, notes: 0, wrong: Vec::new(), further_wrong: 0 })
+        Ok(Self { format, out, notes: 0, wrong: Vec::new(), further_wrong: 0, scale })
     }
 
     fn event(&mut self, event: &DspEvent) -> io::Result<()> {
@@ -313,6 +318,9 @@ impl Printer {
             let line = json!({"type": "frame", "t": f.t, "w": f.w, "f0": f.f0,
                 "confidence": f.confidence, "provisional": f.provisional});
             writeln!(self.out, "{line}")?;
+        }
+        if let DspEvent::Chord(c) = event {
+            writeln!(self.out, "{}", chord_json(c, self.scale.as_ref()))?;
         }
         Ok(())
     }
@@ -382,7 +390,21 @@ fn note_json(n: &JudgedNote) -> Value {
     json!({
         "type": "note", "onset": n.note.onset, "offset": n.note.offset, "t": n.note.t, "midi": n.note.midi,
         "f0": n.note.f0, "cents": n.note.cents, "level_db": n.note.level_db, "in_scale": n.in_scale,
-        "deviation_ms": n.deviation_ms, "place": n.place, "reason": n.reason,
+        "deviation_ms": n.deviation_ms, "place": n.place, "reason": n.reason, "settled": n.note.settled,
+        "confidence": n.note.confidence, "inharmonicity": n.note.inharmonicity, "attack": n.note.technique.attack,
+        "motion": n.note.technique.motion, "motion_cents": n.note.technique.motion_cents,
+        "timbre": n.note.technique.timbre,
+    })
+}
+
+/// A chord as the command line promises it, spelled by the scale.
+fn chord_json(c: &ChordEvent, scale: Option<&Scale>) -> Value {
+    let spell = |class| scale.map_or_else(|| NoteName::of_pitch_class(class, true), |s| s.spell(class));
+    json!({
+        "type": "onset", "kind": "chord", "onset": c.onset, "offset": c.offset, "t": c.t,
+        "classes": c.classes.iter().map(|class| spell(class).to_string()).collect::<Vec<_>>(),
+        "name": chord_name(c.classes.0, c.bass, spell), "bass": c.bass, "level_db": c.level_db,
+        "confidence": c.confidence, "gated": c.gated,
     })
 }
 

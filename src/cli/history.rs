@@ -4,7 +4,8 @@
 //! positions are seconds, scores are 0 to 100 and null where not measured.
 //!
 //! - list: `{"sessions": [SESSION, …]}`, newest first
-//! - one: `{"session": SESSION, "summary": …, "windows": […], "advice": […], "notes": […], "gaps": […]}`
+//! - one: `{"session": SESSION, "summary": …, "windows": […], "advice": […], "notes": […],
+//!   "chords": […], "gaps": […]}`
 //! - SESSION: `id user deployment mode scale bpm input started_at ended_at end running length_s note_count scores
 //!   trace_id`; `end` is `finished`, `interrupted` (the program was killed) or null (it runs, or was killed and the next
 //!   `fretcoach practice` will close it: `running` tells which)
@@ -17,8 +18,11 @@ use serde_json::{Value, json};
 
 use super::table::{self, Column};
 use super::text::{self, clock};
+use crate::dsp::event::{Attack, Motion, Technique, Timbre};
+use crate::music::chord::chord_name;
+use crate::music::note::NoteName;
 use crate::music::scale::Scale;
-use crate::practice::types::{Facts, JudgedNote, Metric, Scores, Tendency};
+use crate::practice::types::{Facts, JudgedChord, JudgedNote, Metric, Scores, Tendency};
 use crate::store::{
     AdviceKind, AdviceRow, EndReason, GapRow, SessionFilter, SessionRow, Store, StoreError, WindowRecord,
 };
@@ -63,6 +67,8 @@ pub struct FullSession {
     pub advice: Vec<AdviceRow>,
     /// Its notes.
     pub notes: Vec<JudgedNote>,
+    /// Its chords.
+    pub chords: Vec<JudgedChord>,
     /// Stretches without input.
     pub gaps: Vec<GapRow>,
 }
@@ -77,6 +83,7 @@ impl FullSession {
             windows: store.windows(&session.id).await?,
             advice: store.advice(&session.id).await?,
             notes: store.notes(&session.id).await?,
+            chords: store.chords(&session.id).await?,
             gaps: store.gaps(&session.id).await?,
             session,
         })
@@ -239,7 +246,7 @@ pub fn full_text(full: &FullSession, notes: bool, zone: &TimeZone) -> String {
     if let Some(trace) = &s.trace_id {
         line("Trace", &format!("{trace} (`fretcoach traces {trace}`)"));
     }
-    if s.summary.as_ref().is_some_and(|summary| summary.facts.note_count == 0) {
+    if s.summary.as_ref().is_some_and(|summary| summary.facts.strokes() == 0) {
         out.push_str("\nNo notes were heard, so there is nothing to score.\n");
     } else if let Some(summary) = &s.summary {
         let _ = writeln!(out, "\nScores\n  {}", scores_line(&summary.scores, "  "));
@@ -255,6 +262,9 @@ pub fn full_text(full: &FullSession, notes: bool, zone: &TimeZone) -> String {
     }
     if !full.notes.is_empty() {
         let _ = writeln!(out, "\nNotes\n  {}", notes_line(&full.notes));
+        if let Some(line) = technique_line(&full.notes) {
+            let _ = writeln!(out, "  {line}");
+        }
         let scale = s.scale.as_deref().and_then(|name| Scale::parse(name).ok());
         if notes {
             out.push_str(&table::indent(&notes_table(&full.notes, scale.as_ref())));
@@ -265,6 +275,9 @@ pub fn full_text(full: &FullSession, notes: bool, zone: &TimeZone) -> String {
                     writeln!(out, "{wrong}  `fretcoach history {} --notes` shows every note.", s.id.short());
             }
         }
+    }
+    if !full.chords.is_empty() {
+        let _ = writeln!(out, "\nChords\n  {}", chords_line(&full.chords));
     }
     if !full.windows.is_empty() {
         let columns = [
@@ -416,6 +429,38 @@ fn notes_line(notes: &[JudgedNote]) -> String {
     text
 }
 
+/// How often each technique was heard, `3 bends, 2 hammer-ons`; `None` when all was plain.
+fn technique_line(notes: &[JudgedNote]) -> Option<String> {
+    let count = |is: fn(&Technique) -> bool| notes.iter().filter(|n| is(&n.note.technique)).count();
+    let counts = [
+        ("bends", count(|t| t.motion == Motion::Bend)),
+        ("releases", count(|t| t.motion == Motion::Release)),
+        ("vibratos", count(|t| t.motion == Motion::Vibrato)),
+        ("slides", count(|t| t.motion == Motion::Slide || t.attack == Attack::Slide)),
+        ("hammer-ons", count(|t| t.attack == Attack::HammerOn)),
+        ("pull-offs", count(|t| t.attack == Attack::PullOff)),
+        ("palm mutes", count(|t| t.timbre == Timbre::PalmMute)),
+        ("harmonics", count(|t| t.timbre == Timbre::Harmonic)),
+    ];
+    let heard: Vec<String> =
+        counts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} ×{n}")).collect();
+    (!heard.is_empty()).then(|| heard.join(", "))
+}
+
+/// Names of the chords with how often, in the order in which they first came.
+fn chords_line(chords: &[JudgedChord]) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for chord in chords.iter().map(|c| &c.chord) {
+        let spell = |class| NoteName::of_pitch_class(class, true);
+        let name = chord_name(chord.classes.0, chord.bass, spell).unwrap_or_else(|| "other".into());
+        match counts.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, times)) => *times += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+    counts.iter().map(|(name, n)| format!("{name} ×{n}")).collect::<Vec<_>>().join(", ")
+}
+
 fn scores_line(s: &Scores, gap: &str) -> String {
     [
         ("overall", s.overall),
@@ -481,6 +526,7 @@ fn full_json(full: &FullSession) -> Value {
         "windows": windows,
         "advice": advice,
         "notes": full.notes,
+        "chords": full.chords,
         "gaps": gaps,
     })
 }

@@ -187,12 +187,17 @@ pub fn loop_cost(c: &LoopCost, deadline_ns: u64) -> Option<String> {
 /// A session's or recording's result as a small table.
 #[must_use]
 pub fn summary(s: &Summary) -> String {
-    if s.facts.note_count == 0 {
+    if s.facts.strokes() == 0 {
         return "No notes were heard, so there is nothing to score. Is the guitar plugged in and turned up?\n\
                 `fretcoach doctor` shows the level of the input.\n"
             .into();
     }
-    let mut text = format!("{} notes in {}", s.facts.note_count, clock(s.duration));
+    let chords = match s.facts.chord_count {
+        0 => String::new(),
+        1 => " and 1 chord".into(),
+        n => format!(" and {n} chords"),
+    };
+    let mut text = format!("{} notes{chords} in {}", s.facts.note_count, clock(s.duration));
     if s.facts.gated_count > 0 {
         let _ = write!(text, " ({} more while the coach spoke, not judged)", s.facts.gated_count);
     }

@@ -12,6 +12,7 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod analyzer;
+mod articulation;
 #[doc(hidden)]
 pub mod bench;
 mod blockwise;

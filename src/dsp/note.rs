@@ -1,5 +1,7 @@
 //! One sounding note: its pitch track, and what is said of it when it has ended.
 use super::ANALYSIS_RATE;
+use super::articulation::motion;
+use super::event::{Attack, Motion};
 
 /// Hops of pitch that are kept: 2.7 s. Later a string has decayed and sagged; how it was tuned is known by then.
 const TRACK: usize = 512;
@@ -25,6 +27,8 @@ pub(crate) struct Sounding {
     pub(crate) announced: u64,
     /// Sample at which its pitch had settled.
     pub(crate) decided: u64,
+    /// How it began.
+    pub(crate) attack: Attack,
     /// Latest pitch.
     pub(crate) recent: f32,
     /// Its stroke was not heard (gate, lost input): it is followed, so that it is not taken for a new note when
@@ -59,6 +63,9 @@ pub(crate) struct Verdict {
     pub(crate) confidence: f32,
     /// Settled estimates it rests on.
     pub(crate) hops: usize,
+    /// What it did, and how far, cents.
+    pub(crate) motion: Motion,
+    pub(crate) motion_cents: f32,
 }
 
 impl Sounding {
@@ -67,6 +74,7 @@ impl Sounding {
             onset,
             announced: decided,
             decided,
+            attack: Attack::Picked,
             recent: pitch,
             unheard: false,
             peak,
@@ -133,6 +141,7 @@ impl Sounding {
         if part.is_empty() {
             return None;
         }
+        let (motion, motion_cents) = motion(part);
         let mut crossings = 0;
         let middle = {
             let mut sorted = [0.0f32; TRACK];
@@ -146,12 +155,18 @@ impl Sounding {
             for pair in part.windows(2) {
                 crossings += usize::from((pair[0].1 > median) != (pair[1].1 > median));
             }
-            if spread > BENT_CENTS && crossings < VIBRATO_CROSSINGS { plateau(sorted) } else { median }
+            if motion != Motion::Vibrato && spread > BENT_CENTS && crossings < VIBRATO_CROSSINGS {
+                plateau(sorted)
+            } else {
+                median
+            }
         };
         Some(Verdict {
             pitch: middle,
             confidence: (self.clarity / self.heard.max(1) as f32).clamp(0.0, 1.0),
             hops: part.len(),
+            motion,
+            motion_cents,
         })
     }
 }

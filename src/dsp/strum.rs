@@ -34,6 +34,11 @@ const WAITING: usize = 8;
 const SECOND: f32 = 0.125;
 /// Smallest share that all strings account for: noise is no sum of strings.
 const EXPLAINED: f32 = 0.7;
+/// A strum rises by as much at least; what stirs in noise and still looks like strings mostly does not.
+const LEAST_RISE: f32 = 1.25;
+/// No string of a guitar, tuned down to B1, sounds below this. Two strings a fifth apart do, through a distorting
+/// amplifier: their difference tone lies an octave below the root.
+const LOWEST_HZ: f32 = 58.0;
 /// A chord has ended when it lies this much under its peak, for so many hops.
 const FADED_DB: f32 = -30.0;
 const ENDED_HOPS: u32 = 8;
@@ -206,7 +211,22 @@ impl Strums {
         if self.ringing.is_some_and(|r| note.onset > r.event.onset) {
             self.end_chord(Some(note.onset), sink);
         }
-        sink(DspEvent::Note(note));
+        if note.f0 >= LOWEST_HZ {
+            sink(DspEvent::Note(note));
+            return;
+        }
+        let mut classes = PitchClasses::default();
+        [0, 7].into_iter().for_each(|fifth| classes.add((note.midi + fifth) % 12));
+        sink(DspEvent::Chord(ChordEvent {
+            onset: note.onset,
+            offset: note.offset,
+            t: note.t,
+            classes,
+            bass: Some(note.midi.saturating_add(12)),
+            level_db: note.level_db,
+            confidence: 0.5 * note.confidence,
+            gated: note.gated,
+        }));
     }
 
     fn end_chord(&mut self, at: Option<f64>, sink: &mut impl FnMut(DspEvent)) {
@@ -234,7 +254,10 @@ impl Strums {
         let sound = self.finder.look(since(stroke.first), since(stroke.latest), since(until));
         let several = if let Sound::Several(look) = sound { Some(look) } else { None };
         let look = several.filter(|l| {
-            l.explained >= EXPLAINED && l.second >= SECOND && db(stroke.peak) >= stroke.threshold_db
+            l.explained >= EXPLAINED
+                && l.second >= SECOND
+                && db(stroke.peak) >= stroke.threshold_db
+                && stroke.strings[..stroke.count].iter().any(|s| s.2 >= LEAST_RISE)
         });
         // Where a chord rings and nothing new sounds, it is still that chord.
         let chord = look.is_some() || (self.ringing.is_some() && sound == Sound::NothingNew);

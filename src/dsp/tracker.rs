@@ -4,7 +4,7 @@
 //! pitch, hum has no onset. A proposed onset *pends* until the pitch after it decides: another pitch is a new note,
 //! the same pitch only with new energy. A lasting jump of pitch under way (hammer-on, pull-off, slide) is a new note;
 //! a bend or vibrato is not.
-use super::event::{DspEvent, NoteEvent, NoteStart, OnsetEvent, Technique};
+use super::event::{Attack, DspEvent, NoteEvent, NoteStart, OnsetEvent, Technique};
 use super::filter::LowHistory;
 use super::note::Sounding;
 use super::onset::{Onset, OnsetDetector};
@@ -41,6 +41,11 @@ const JUMP_HOPS: u32 = 11;
 /// A jump with less than this rise anywhere near it and less energy than before is an old string that rings on.
 const JUMP_RISE: f32 = 1.5;
 const JUMP_LOSS_DB: f32 = -6.0;
+/// A jump with more rise near it was struck after all, and one that is wider than a hand reaches was too.
+const STROKE_RISE: f32 = 4.0;
+const LEGATO_CENTS: f32 = 550.0;
+/// Pitches in between from which on it is a slide.
+const SLID_PITCHES: u32 = 3;
 /// Unvoiced hops in a row that end a note (43 ms).
 const END_HOPS: u32 = 8;
 /// A note lies this much under its peak at the most, dB: what still sounds then is the room.
@@ -84,6 +89,8 @@ struct Jump {
     pitch: f32,
     at: u64,
     count: u32,
+    /// Pitches that it passed on its way, each further in the same direction.
+    passed: u32,
 }
 
 /// Turns samples of the analyser's counter into capture-clock seconds.
@@ -422,7 +429,12 @@ impl Tracker {
                     j.pitch = pitch;
                     j.count += 1;
                 }
-                _ => self.jump = Some(Jump { pitch, at: heard.end.saturating_sub(window / 2), count: 1 }),
+                before => {
+                    let at = heard.end.saturating_sub(window / 2);
+                    let on_the_way = |j: &Jump| (pitch - j.pitch) * distance > 0.0;
+                    let passed = before.as_ref().filter(|j| on_the_way(j)).map_or(0, |j| j.passed + 1);
+                    *before = Some(Jump { pitch, at, count: 1, passed });
+                }
             }
             if self.jump.as_ref().is_some_and(|j| j.count >= JUMP_HOPS) && e.settled {
                 self.take_jump(heard, onsets, clock, sink);
@@ -441,6 +453,7 @@ impl Tracker {
     ) {
         let Some(jump) = self.jump.take() else { return };
         let Some(old) = self.sounding_since() else { return };
+        let left = self.sounding.as_ref().map_or(jump.pitch, |s| s.recent);
         let from = jump.at.saturating_sub(45 * MS).max(old + 20 * MS);
         let near = onsets.strongest(from, jump.at + 25 * MS).filter(|o| o.rise >= JUMP_RISE);
         let (before, after) = self.energy_around(jump.at);
@@ -452,6 +465,7 @@ impl Tracker {
             sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(at), t: clock.seconds(heard.end) }));
             self.start(Sounding::new(at, heard.end, jump.pitch, heard.power), clock, sink);
             if let Some(s) = &mut self.sounding {
+                s.attack = attack_of(jump.pitch - left, jump.passed, near.map_or(0.0, |o| o.rise));
                 s.add(heard.end, jump.pitch, heard.estimate.map_or(0.0, |e| e.clarity), true);
             }
         }
@@ -483,7 +497,12 @@ impl Tracker {
             confidence: verdict.confidence,
             settled: clock.seconds(s.decided),
             inharmonicity: None,
-            technique: Technique::default(),
+            technique: Technique {
+                attack: s.attack,
+                motion: verdict.motion,
+                motion_cents: verdict.motion_cents,
+                ..Technique::default()
+            },
             gated: false,
         }));
     }
@@ -517,6 +536,20 @@ impl Tracker {
         self.just_opened = true;
         self.silent_hops = 0;
         self.end = position;
+    }
+}
+
+/// How a note began whose pitch came without a stroke that was heard as one: `by` is its distance from the pitch
+/// before, cents.
+fn attack_of(by: f32, passed: u32, rise: f32) -> Attack {
+    if rise > STROKE_RISE || by.abs() > LEGATO_CENTS {
+        Attack::Picked
+    } else if passed >= SLID_PITCHES {
+        Attack::Slide
+    } else if by > 0.0 {
+        Attack::HammerOn
+    } else {
+        Attack::PullOff
     }
 }
 

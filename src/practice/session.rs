@@ -1,11 +1,11 @@
 //! One session as a state machine: events in, windows and a summary out.
 
-use crate::dsp::event::{DspEvent, NoteEvent};
+use crate::dsp::event::{ChordEvent, DspEvent, NoteEvent};
 
 use super::noise::NoiseSums;
 use super::settings::Settings;
 use super::timing::{Click, Pulse};
-use super::types::{Facts, JudgedNote, Scores, Summary, Window};
+use super::types::{Facts, JudgedChord, JudgedNote, Scores, Summary, Window};
 use super::window::{Around, Judgement, add_noise, countable, judge, judged, tuning_offset};
 
 /// Fewest notes that the live scores rest on: just after a window has closed, notes of the one before are added.
@@ -23,6 +23,7 @@ const GAPS: usize = 256;
 pub struct Session {
     settings: Settings,
     notes: Vec<NoteEvent>,
+    chords: Vec<ChordEvent>,
     /// Deviations of the judged notes, for the offset of the whole guitar.
     cents: Vec<f64>,
     offset: Option<f64>,
@@ -30,12 +31,15 @@ pub struct Session {
     pulse: Pulse,
     /// Index of the first note of the running window.
     window_first: usize,
+    /// And of its first chord.
+    window_chord: usize,
     window_start: f64,
     window_noise: NoiseSums,
     /// Noise of the window before, for the live scores of a window that has just begun.
     last_noise: NoiseSums,
     closed_noise: NoiseSums,
     closed: Vec<JudgedNote>,
+    closed_chords: Vec<JudgedChord>,
     overall_by_window: Vec<Option<f64>>,
     live: Judgement,
     latest: f64,
@@ -49,15 +53,18 @@ impl Session {
             pulse: settings.tempo().into(),
             settings,
             notes: Vec::new(),
+            chords: Vec::new(),
             cents: Vec::new(),
             offset: None,
             gaps: Vec::new(),
             window_first: 0,
+            window_chord: 0,
             window_start: 0.0,
             window_noise: NoiseSums::default(),
             last_noise: NoiseSums::default(),
             closed_noise: NoiseSums::default(),
             closed: Vec::new(),
+            closed_chords: Vec::new(),
             overall_by_window: Vec::new(),
             live: Judgement::default(),
             latest: 0.0,
@@ -99,6 +106,9 @@ impl Session {
             }
             DspEvent::Chord(chord) => {
                 self.advance(chord.offset);
+                let gated = chord.gated || self.lost(chord.onset);
+                self.chords.push(ChordEvent { gated, ..*chord });
+                self.update_live();
                 None
             }
             DspEvent::Gap { from, to } => {
@@ -121,14 +131,21 @@ impl Session {
         self.advance(now);
         let start = self.window_start;
         let end = if now >= start && now.is_finite() { now } else { self.latest.max(start) };
-        let judgement = self.judge(&self.notes[self.window_first..], &self.window_noise, false);
+        let judgement = self.judge(
+            &self.notes[self.window_first..],
+            &self.chords[self.window_chord..],
+            &self.window_noise,
+            false,
+        );
         let (weakest, strongest) = judgement.scores.extremes();
         let index = u32::try_from(self.overall_by_window.len()).unwrap_or(u32::MAX);
         self.closed_noise.merge(&self.window_noise);
         self.last_noise = std::mem::take(&mut self.window_noise);
         self.window_first = self.notes.len();
+        self.window_chord = self.chords.len();
         self.window_start = end;
         self.closed = judgement.notes;
+        self.closed_chords = judgement.chords;
         self.overall_by_window.push(judgement.scores.overall);
         self.update_live();
         Window { index, start, end, scores: judgement.scores, facts: judgement.facts, weakest, strongest }
@@ -140,12 +157,18 @@ impl Session {
         self.closed.clone()
     }
 
+    /// The chords of the window closed last, gated ones among them.
+    #[must_use]
+    pub fn closed_chords(&self) -> Vec<JudgedChord> {
+        self.closed_chords.clone()
+    }
+
     /// Scores of the running window so far: of its latest 40 notes, and while it has few, together with those just
     /// before. Costs little: notes are judged when they come, not here.
     #[must_use]
     pub fn current(&self) -> (Scores, Facts) {
         let (mut scores, mut facts) = (self.live.scores, self.live.facts.clone());
-        if self.window_noise.ratio_db().is_some() && self.notes.len() > self.window_first {
+        if self.window_noise.ratio_db().is_some() && self.open() {
             add_noise(&self.settings, &self.window_noise, &mut scores, &mut facts);
         } else {
             add_noise(&self.settings, &self.last_noise, &mut scores, &mut facts);
@@ -156,12 +179,12 @@ impl Session {
     /// Ends the session at `now`: everything judged together. A window still open with notes in it is closed first.
     pub fn finish(&mut self, now: f64) -> Summary {
         self.advance(now);
-        if self.notes.len() > self.window_first {
+        if self.open() {
             self.close_window(now);
         }
         let mut noise = self.closed_noise.clone();
         noise.merge(&self.window_noise);
-        let Judgement { scores, facts, .. } = self.judge(&self.notes, &noise, true);
+        let Judgement { scores, facts, .. } = self.judge(&self.notes, &self.chords, &noise, true);
         let (weakest, strongest) = scores.extremes();
         Summary {
             duration: if now.is_finite() && now >= 0.0 { now } else { self.latest },
@@ -171,6 +194,11 @@ impl Session {
             strongest,
             overall_by_window: self.overall_by_window.clone(),
         }
+    }
+
+    /// Something was played in the running window.
+    fn open(&self) -> bool {
+        self.notes.len() > self.window_first || self.chords.len() > self.window_chord
     }
 
     fn note(&mut self, mut note: NoteEvent) -> Option<JudgedNote> {
@@ -198,15 +226,24 @@ impl Session {
             .take_while(|n| self.latest - n.onset <= LIVE_SECONDS)
             .count();
         let first = self.window_first.max(most) - back;
-        self.live = self.judge(&self.notes[first..], &self.window_noise, false);
+        let since = self.notes.get(first).map_or(self.window_start, |n| n.onset.min(self.window_start));
+        let chord =
+            self.chords.partition_point(|c| c.onset < since).max(self.chords.len().saturating_sub(LIVE_MOST));
+        self.live = self.judge(&self.notes[first..], &self.chords[chord..], &self.window_noise, false);
     }
 
-    fn judge(&self, notes: &[NoteEvent], noise: &NoiseSums, session: bool) -> Judgement {
+    fn judge(
+        &self,
+        notes: &[NoteEvent],
+        chords: &[ChordEvent],
+        noise: &NoiseSums,
+        session: bool,
+    ) -> Judgement {
         let breaks: Vec<f64> = self.gaps.iter().map(|gap| gap.1).collect();
         judge(
             &self.settings,
             notes,
-            Around { offset: self.offset, noise, pulse: &self.pulse, breaks: &breaks, session },
+            Around { offset: self.offset, noise, chords, pulse: &self.pulse, breaks: &breaks, session },
         )
     }
 
@@ -353,6 +390,67 @@ mod tests {
         }
     }
 
+    fn chord(onset: f64, classes: &[u8]) -> DspEvent {
+        let mut set = crate::dsp::event::PitchClasses::default();
+        classes.iter().for_each(|c| set.add(*c));
+        DspEvent::Chord(ChordEvent {
+            onset,
+            offset: onset + 0.25,
+            t: onset + 0.02,
+            classes: set,
+            bass: Some(45),
+            level_db: -14.0,
+            confidence: 0.8,
+            gated: false,
+        })
+    }
+
+    #[test]
+    fn chords_count_for_time_and_as_a_whole_for_the_scale_and_never_for_pitch() {
+        let mut s = session(&Metric::ALL);
+        for i in 0..20 {
+            // A minor and, every fifth time, F sharp: not in A minor pentatonic.
+            let classes: &[u8] = if i % 5 == 4 { &[6, 10, 1] } else { &[9, 0, 4] };
+            s.push(&frame(0.3 * f64::from(i), 1e-7));
+            s.push(&chord(0.3 * f64::from(i), classes));
+        }
+        let late = 0.3 * 20.0 + 0.09;
+        s.push(&chord(late, &[9, 0, 4]));
+        let w = s.close_window(7.0);
+        assert_eq!((w.facts.note_count, w.facts.chord_count), (0, 21));
+        assert_eq!(w.facts.chords_in_scale, Some(17.0 / 21.0));
+        assert_eq!((w.scores.pitch_accuracy, w.scores.scale_conformity), (None, None));
+        assert!(w.facts.mean_abs_cents.is_none() && w.facts.wrong_notes.is_empty());
+        assert!(w.scores.timing_stability.is_some() && w.scores.noise_control.is_some());
+        let closed = s.closed_chords();
+        assert_eq!(closed.len(), 21);
+        assert_eq!((closed[0].in_scale, closed[4].in_scale), (Some(true), Some(false)));
+        assert!((closed[20].deviation_ms.unwrap() - 90.0).abs() < 10.0, "{:?}", closed[20]);
+        assert_eq!(s.finish(7.0).facts.chord_count, 21);
+    }
+
+    #[test]
+    fn chords_among_notes_leave_the_notes_verdicts_where_they_were() {
+        let (mut mixed, mut alone) = (session(&Metric::ALL), session(&Metric::ALL));
+        for i in 0..24 {
+            let at = 0.3 * f64::from(i);
+            mixed.push(&frame(at, 1e-7));
+            alone.push(&frame(at, 1e-7));
+            if i % 4 == 2 {
+                mixed.push(&chord(at, &[9, 4]));
+            } else {
+                let midi = if i % 6 == 0 { 46 } else { 45 };
+                mixed.push(&DspEvent::Note(note(at, midi, 3.0)));
+                alone.push(&DspEvent::Note(note(at, midi, 3.0)));
+            }
+        }
+        let (a, b) = (mixed.close_window(8.0), alone.close_window(8.0));
+        assert_eq!(a.scores.pitch_accuracy, b.scores.pitch_accuracy);
+        assert_eq!(a.scores.scale_conformity, b.scores.scale_conformity);
+        let right = |s: &Session| s.closed_notes().iter().map(|n| n.right).collect::<Vec<_>>();
+        assert_eq!(right(&mixed), right(&alone));
+    }
+
     #[test]
     fn gated_soft_and_lost_notes_are_not_judged() {
         let mut s = session(&Metric::ALL);
@@ -437,6 +535,8 @@ mod tests {
             "noise_control",
             "overall",
             "note_count",
+            "chord_count",
+            "chords_in_scale",
             "in_scale_ratio",
             "coverage",
             "mean_abs_cents",

@@ -16,6 +16,8 @@ pub fn summary_json(summary: &Summary) -> Value {
         "noise_control": scores.noise_control,
         "overall": scores.overall,
         "note_count": facts.note_count,
+        "chord_count": facts.chord_count,
+        "chords_in_scale": facts.chords_in_scale,
         "in_scale_ratio": facts.in_scale_ratio,
         "coverage": facts.coverage,
         "mean_abs_cents": facts.mean_abs_cents,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::dsp::event::NoiseCause;
-use crate::dsp::event::NoteEvent;
+use crate::dsp::event::{ChordEvent, NoteEvent};
 
 /// One of the four things that are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +67,12 @@ impl NoiseCause {
 pub struct Facts {
     /// Notes judged (gated ones are not).
     pub note_count: usize,
+    /// Chords judged: in time, and as a whole against the scale; never for pitch.
+    #[serde(default)]
+    pub chord_count: usize,
+    /// Share of the judged chords of which every note is in the scale, 0..1.
+    #[serde(default)]
+    pub chords_in_scale: Option<f64>,
     /// Notes heard while the coach spoke or input was lost: not judged.
     pub gated_count: usize,
     /// Share of the judged notes in the scale, 0..1.
@@ -117,6 +123,26 @@ pub struct Facts {
     /// Frequency of the mains that hum, Hz (50 or 60), when they do.
     #[serde(default)]
     pub mains_hz: Option<u8>,
+}
+
+impl Facts {
+    /// Notes and chords judged: strokes that count.
+    #[must_use]
+    pub const fn strokes(&self) -> usize {
+        self.note_count + self.chord_count
+    }
+}
+
+/// A chord with what is said of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgedChord {
+    /// What was heard.
+    #[serde(flatten)]
+    pub chord: ChordEvent,
+    /// Every note of it is in the scale; `None` without a scale or when the metric is disabled.
+    pub in_scale: Option<bool>,
+    /// As [`JudgedNote::deviation_ms`].
+    pub deviation_ms: Option<f64>,
 }
 
 /// A note with its verdict.

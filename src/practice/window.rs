@@ -1,6 +1,6 @@
 //! Judging a stretch of notes: scores, what they rest on, and a verdict for each note.
 
-use crate::dsp::event::NoteEvent;
+use crate::dsp::event::{ChordEvent, NoteEvent};
 use crate::music::note::{NoteName, OCTAVE};
 use crate::music::scale::Scale;
 
@@ -9,7 +9,7 @@ use super::score;
 use super::settings::Settings;
 use super::spread::median;
 use super::timing::{self, Placed, Pulse};
-use super::types::{Facts, JudgedNote, Metric, NoiseCause, Reason, Scores};
+use super::types::{Facts, JudgedChord, JudgedNote, Metric, NoiseCause, Reason, Scores};
 
 /// Fewest notes from which the offset of the whole guitar is told: one note may just be out of tune.
 pub(super) const FEWEST_FOR_OFFSET: usize = 5;
@@ -25,6 +25,7 @@ pub(super) struct Judgement {
     pub(super) scores: Scores,
     pub(super) facts: Facts,
     pub(super) notes: Vec<JudgedNote>,
+    pub(super) chords: Vec<JudgedChord>,
 }
 
 /// Circumstances of a stretch that lie outside its notes.
@@ -33,6 +34,8 @@ pub(super) struct Around<'a> {
     /// Offset of the whole guitar, cents.
     pub(super) offset: Option<f64>,
     pub(super) noise: &'a NoiseSums,
+    /// Chords among the notes.
+    pub(super) chords: &'a [ChordEvent],
     /// What the notes are to be in time with.
     pub(super) pulse: &'a Pulse,
     /// Times at which input was lost.
@@ -51,6 +54,13 @@ pub(super) fn countable(note: &NoteEvent, settings: &Settings) -> bool {
     note.cents.is_finite()
         && note.onset.is_finite()
         && f64::from(note.level_db) >= score::softest_db(settings.sensitivity)
+}
+
+/// True for a chord that is judged.
+fn judged_chord(chord: &ChordEvent, settings: &Settings) -> bool {
+    !chord.gated
+        && chord.onset.is_finite()
+        && f64::from(chord.level_db) >= score::softest_db(settings.sensitivity)
 }
 
 /// Offset of the whole guitar from the deviations of its notes (cents, each -50..=50): their median on the circle
@@ -89,16 +99,19 @@ fn intended(note: &NoteEvent, offset: Option<f64>) -> (u8, f64) {
 /// Judges notes (of which [`countable`] holds, or which are gated) together with what surrounds them.
 pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>) -> Judgement {
     let usable: Vec<&NoteEvent> = notes.iter().filter(|n| judged(n, settings)).collect();
+    let chords: Vec<&ChordEvent> = around.chords.iter().filter(|c| judged_chord(c, settings)).collect();
     let mut facts = Facts {
         note_count: usable.len(),
+        chord_count: chords.len(),
         gated_count: notes.iter().filter(|n| n.gated).count(),
         bpm: settings.tempo().map(|t| t.bpm()),
         ..Facts::default()
     };
     let mut scores = Scores::default();
-    if usable.is_empty() {
+    if usable.is_empty() && chords.is_empty() {
         let notes = notes.iter().map(|n| unjudged(*n)).collect();
-        return Judgement { scores, facts, notes };
+        let chords = around.chords.iter().map(|c| unjudged_chord(*c)).collect();
+        return Judgement { scores, facts, notes, chords };
     }
     let strictness = settings.strictness;
     let pitch = settings.enabled(Metric::PitchAccuracy);
@@ -106,7 +119,7 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
     // The scale needs the offset to know which note was meant, also where pitch itself is not judged.
     let meant: Vec<(u8, f64)> = usable.iter().map(|n| intended(n, around.offset)).collect();
 
-    if pitch {
+    if pitch && !meant.is_empty() {
         let count = meant.len() as f64;
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;
         scores.pitch_accuracy =
@@ -117,7 +130,7 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
         facts.worst_note = worst_note(&meant, settings);
     }
     let scale = settings.scale.filter(|_| settings.enabled(Metric::ScaleConformity));
-    if let Some(scale) = scale {
+    if let Some(scale) = scale.filter(|_| !meant.is_empty()) {
         let mut played = [false; OCTAVE as usize];
         let mut wrong = [0usize; OCTAVE as usize];
         for (midi, _) in &meant {
@@ -136,10 +149,19 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
             .collect();
         facts.wrong_notes.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
     }
+    let within = |c: &ChordEvent| scale.map(|s| c.classes.iter().all(|class| s.contains(class)));
+    if scale.is_some() && !chords.is_empty() {
+        let inside = chords.iter().filter(|c| within(c) == Some(true)).count();
+        facts.chords_in_scale = Some(inside as f64 / chords.len() as f64);
+    }
+    // Strokes in order of time, whatever was struck: first the notes' numbers, then the chords'.
+    let mut strokes: Vec<(f64, usize)> =
+        usable.iter().map(|n| n.onset).chain(chords.iter().map(|c| c.onset)).zip(0..).collect();
+    strokes.sort_by(|a, b| a.0.total_cmp(&b.0));
     let timing = settings
         .enabled(Metric::TimingStability)
         .then(|| {
-            let onsets: Vec<f64> = usable.iter().map(|n| n.onset).collect();
+            let onsets: Vec<f64> = strokes.iter().map(|s| s.0).collect();
             timing::analyse(&onsets, around.pulse, around.breaks)
         })
         .flatten();
@@ -160,6 +182,29 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
     }
     add_noise(settings, around.noise, &mut scores, &mut facts);
 
+    let mut placed_strokes: Vec<Option<Placed>> = vec![None; strokes.len()];
+    if let Some(timing) = &timing {
+        for (&(_, stroke), placed) in strokes.iter().zip(&timing.notes) {
+            placed_strokes[stroke] = *placed;
+        }
+    }
+    let mut index = usable.len();
+    let chords = around
+        .chords
+        .iter()
+        .map(|chord| {
+            if !judged_chord(chord, settings) {
+                return unjudged_chord(*chord);
+            }
+            let placed = placed_strokes[index];
+            index += 1;
+            JudgedChord {
+                chord: *chord,
+                in_scale: within(chord),
+                deviation_ms: placed.map(|p| p.deviation_ms),
+            }
+        })
+        .collect();
     let mut index = 0;
     let notes = notes
         .iter()
@@ -168,7 +213,7 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
                 return unjudged(*note);
             }
             let (midi, cents) = meant[index];
-            let placed = timing.as_ref().and_then(|t| t.notes[index]);
+            let placed = placed_strokes[index];
             index += 1;
             let in_scale = scale.map(|s| s.contains(midi));
             let outside = scale.filter(|s| !s.contains(midi)).map(|s| nearest_in(&s, midi, cents));
@@ -183,12 +228,12 @@ pub(super) fn judge(settings: &Settings, notes: &[NoteEvent], around: Around<'_>
             }
         })
         .collect();
-    Judgement { scores, facts, notes }
+    Judgement { scores, facts, notes, chords }
 }
 
 /// Noise score, its facts, and the overall that follows. Apart from the rest because frames come between notes too.
 pub(super) fn add_noise(settings: &Settings, noise: &NoiseSums, scores: &mut Scores, facts: &mut Facts) {
-    if settings.enabled(Metric::NoiseControl) && facts.note_count > 0 {
+    if settings.enabled(Metric::NoiseControl) && facts.strokes() > 0 {
         facts.noise_db = noise.ratio_db();
         facts.noise_causes = noise.causes();
         facts.noise_cause = facts.noise_causes.first().map(|c| c.0);
@@ -197,6 +242,10 @@ pub(super) fn add_noise(settings: &Settings, noise: &NoiseSums, scores: &mut Sco
         scores.noise_control = facts.noise_db.map(|db| score::noise_score(db, settings.strictness));
     }
     scores.overall = score::overall(scores, settings.strictness);
+}
+
+fn unjudged_chord(chord: ChordEvent) -> JudgedChord {
+    JudgedChord { chord, in_scale: None, deviation_ms: None }
 }
 
 fn unjudged(note: NoteEvent) -> JudgedNote {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{AdviceId, SessionId};
-use crate::practice::types::{JudgedNote, Summary, Window};
+use crate::practice::types::{JudgedChord, JudgedNote, Summary, Window};
 
 /// A session that begins.
 #[derive(Clone, Debug)]
@@ -203,6 +203,8 @@ pub struct Batch<'a> {
     /// In order of time.
     pub notes: &'a [JudgedNote],
     /// In order of time.
+    pub chords: &'a [JudgedChord],
+    /// In order of time.
     pub windows: &'a [WindowRecord],
     /// In order of time.
     pub advice: &'a [AdviceRow],
@@ -214,7 +216,11 @@ impl Batch<'_> {
     /// True when there is nothing to store.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.notes.is_empty() && self.windows.is_empty() && self.advice.is_empty() && self.gaps.is_empty()
+        self.notes.is_empty()
+            && self.chords.is_empty()
+            && self.windows.is_empty()
+            && self.advice.is_empty()
+            && self.gaps.is_empty()
     }
 }
 

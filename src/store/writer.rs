@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::types::{AdviceRow, Batch, GapRow, NewSession, WindowRecord};
 use super::{SessionId, Store, StoreError};
-use crate::practice::types::{JudgedNote, Summary};
+use crate::practice::types::{JudgedChord, JudgedNote, Summary};
 
 /// Time between two appends: what a killed process loses is at most this and one transaction.
 const EVERY: Duration = Duration::from_millis(500);
@@ -64,6 +64,7 @@ struct Shared {
 struct Pending {
     begin: Option<NewSession>,
     notes: Vec<JudgedNote>,
+    chords: Vec<JudgedChord>,
     windows: Vec<WindowRecord>,
     advice: Vec<AdviceRow>,
     gaps: Vec<GapRow>,
@@ -71,7 +72,7 @@ struct Pending {
 
 impl Pending {
     fn len(&self) -> usize {
-        self.notes.len() + self.windows.len() + self.advice.len() + self.gaps.len()
+        self.notes.len() + self.chords.len() + self.windows.len() + self.advice.len() + self.gaps.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -81,6 +82,7 @@ impl Pending {
     /// Puts back, before what has come since, what could not be stored.
     fn put_back(&mut self, mut earlier: Pending) {
         earlier.notes.append(&mut self.notes);
+        earlier.chords.append(&mut self.chords);
         earlier.windows.append(&mut self.windows);
         earlier.advice.append(&mut self.advice);
         earlier.gaps.append(&mut self.gaps);
@@ -121,6 +123,11 @@ impl SessionWriter {
     /// A note. Never waits.
     pub fn note(&self, note: JudgedNote) {
         self.push(|p| (p.notes.len() < MAX_NOTES).then(|| p.notes.push(note)));
+    }
+
+    /// A chord. Never waits.
+    pub fn chord(&self, chord: JudgedChord) {
+        self.push(|p| (p.chords.len() < MAX_NOTES).then(|| p.chords.push(chord)));
     }
 
     /// A closed window. Never waits.
@@ -227,8 +234,13 @@ impl Shared {
             self.store.start_session(session).await?;
             batch.begin = None;
         }
-        let rows =
-            Batch { notes: &batch.notes, windows: &batch.windows, advice: &batch.advice, gaps: &batch.gaps };
+        let rows = Batch {
+            notes: &batch.notes,
+            chords: &batch.chords,
+            windows: &batch.windows,
+            advice: &batch.advice,
+            gaps: &batch.gaps,
+        };
         self.store.append(&self.id, &rows).await
     }
 
