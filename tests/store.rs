@@ -142,7 +142,7 @@ async fn everything_comes_back_as_it_went() {
     let notes = [note(0.1, true), note(0.7, false)];
     let (windows, mut said) = ([window(0), window(1)], [advice(AdviceKind::Live, 31, "Slow down.")]);
     let gaps = [GapRow { from: 4.0, to: 5.5, cause: "stalled".into() }];
-    let batch = Batch { notes: &notes, windows: &windows, advice: &said, gaps: &gaps };
+    let batch = Batch { notes: &notes, windows: &windows, advice: &said, gaps: &gaps, chords: &[] };
     store.append(&id, &batch).await.unwrap();
     // A note is known by its onset: what is judged of it later takes the place of what was judged at once.
     let rejudged = note(0.1, false);
@@ -376,6 +376,7 @@ async fn history_store() -> (Store, String) {
         windows: &[window(0), window(1)],
         advice: &said,
         gaps: &[GapRow { from: 41.0, to: 42.5, cause: "stalled".into() }],
+        chords: &[],
     };
     store.append(&id, &batch).await.unwrap();
     store.finish_session(&id, &summary(), at(62)).await.unwrap();
