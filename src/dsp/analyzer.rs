@@ -40,7 +40,7 @@ const IDLE_HOPS: u32 = 20;
 /// Listens to one string at a time. See the module for the stages.
 ///
 /// After [`Analyzer::new`] nothing allocates, locks or panics, whatever the samples (with the exception of
-/// [`DetectorKind::Mcleod`], which allocates). Not `Send`: build it in the thread that runs it.
+/// [`DetectorKind::Mcleod`], which allocates).
 pub struct Analyzer {
     sensitivity: f32,
     detector: Box<dyn PitchDetector>,
@@ -276,7 +276,7 @@ impl Analyzer {
         if let Some(e) = estimate {
             frame.f0 = Some(e.f0);
             frame.w = e.window;
-            frame.confidence = e.clarity.clamp(0.0, 1.0);
+            frame.confidence = e.confidence;
             frame.provisional = !e.settled;
         }
         sink(DspEvent::Frame(frame));

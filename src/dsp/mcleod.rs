@@ -3,6 +3,8 @@
 //! It allocates about 15 times a call and is the stated exception to the rule of this module. Its length stays at
 //! an even 2048, its input is finite by construction and always of that length, so the crate's panics (odd or
 //! mismatched lengths) cannot be reached.
+use std::cell::RefCell;
+
 use pitch_detection::detector::PitchDetector as _;
 use pitch_detection::detector::mcleod::McLeodDetector;
 
@@ -22,13 +24,18 @@ const FRESH: u64 = (SIZE - HOP) as u64;
 
 /// See the module.
 pub(crate) struct Mcleod {
-    detector: McLeodDetector<f32>,
     line: Vec<f32>,
+}
+
+thread_local! {
+    /// The crate's detector holds nothing but working space, in `Rc`s: each thread has its own, so that the analyser may
+    /// move between threads.
+    static DETECTOR: RefCell<McLeodDetector<f32>> = RefCell::new(McLeodDetector::new(SIZE, SIZE / 2));
 }
 
 impl Mcleod {
     pub(crate) fn new() -> Self {
-        Self { detector: McLeodDetector::new(SIZE, SIZE / 2), line: vec![0.0; SIZE] }
+        Self { line: vec![0.0; SIZE] }
     }
 }
 
@@ -42,7 +49,9 @@ impl PitchDetector for Mcleod {
         if fresh < FRESH {
             return None;
         }
-        let pitch = self.detector.get_pitch(&self.line, ANALYSIS_RATE as usize, POWER, CLARITY)?;
+        let pitch = DETECTOR.with(|d| {
+            d.try_borrow_mut().ok()?.get_pitch(&self.line, ANALYSIS_RATE as usize, POWER, CLARITY)
+        })?;
         let f0 = pitch.frequency;
         if !(f0.is_finite() && (55.0..1500.0).contains(&f0)) {
             return None;
@@ -51,8 +60,10 @@ impl PitchDetector for Mcleod {
         Some(Estimate {
             f0,
             clarity: pitch.clarity.clamp(0.0, 1.0),
+            confidence: pitch.clarity.clamp(0.0, 1.0),
             window: SIZE as f32 / ANALYSIS_RATE as f32,
             settled: periods >= 3.0 && fresh >= SIZE as u64,
+            inharmonicity: None,
         })
     }
 

@@ -10,16 +10,20 @@ use super::filter::LowHistory;
 pub struct Estimate {
     /// Frequency of the first partial (of the period, where no partial fit was possible), Hz.
     pub f0: f32,
-    /// Height of the correlation peak, 0..1.
+    /// Height of the correlation peak, 0..1: how periodic the sound is.
     pub clarity: f32,
+    /// Chance that `f0` is within 50 cents of the truth, 0..1, as measured over recorded notes in noise of all levels.
+    pub confidence: f32,
     /// Length of the stretch that was looked at, seconds.
     pub window: f32,
     /// Rests on at least four periods; otherwise a first guess.
     pub settled: bool,
+    /// Inharmonicity B of the string, `f_k = k F √(1 + B k²)`, as far as it is known since the onset.
+    pub inharmonicity: Option<f32>,
 }
 
-/// A detector of the pitch of one string. Built inside the thread that uses it, so it need not be `Send`.
-pub trait PitchDetector {
+/// A detector of the pitch of one string.
+pub trait PitchDetector: Send {
     /// Takes in one hop: the full-rate samples, and the decimated history that already ends with them.
     fn push(&mut self, hop: &[f32; HOP], low: &LowHistory);
 
