@@ -19,6 +19,9 @@ const VIBRATO_CROSSINGS: usize = 4;
 /// Accepted pitches between the newest and the one that a jump is measured from (43 ms).
 const ANCHOR_HOPS: usize = 8;
 
+/// Values of the inharmonicity that are kept: those of 0.7 s, while the upper partials are still heard.
+const STIFFNESS: usize = 128;
+
 /// A note that sounds. Pitches are cents on the absolute scale (100 per semitone, 6900 = A4).
 pub(crate) struct Sounding {
     /// Sample of the onset.
@@ -49,6 +52,8 @@ pub(crate) struct Sounding {
     len: usize,
     clarity: f32,
     heard: u32,
+    stiffness: [f32; STIFFNESS],
+    stiff: usize,
     /// Hops in a row whose pitch lay whole octaves (or twelfths) away, and how far.
     folded: u32,
     fold: f32,
@@ -87,6 +92,8 @@ impl Sounding {
             len: 0,
             clarity: 0.0,
             heard: 0,
+            stiffness: [0.0; STIFFNESS],
+            stiff: 0,
             folded: 0,
             fold: 0.0,
         }
@@ -104,6 +111,22 @@ impl Sounding {
             self.track[self.len] = (u32::try_from(end.saturating_sub(self.onset)).unwrap_or(u32::MAX), pitch);
             self.len += 1;
         }
+    }
+
+    /// The inharmonicity as it is known now.
+    pub(crate) fn learn(&mut self, inharmonicity: Option<f32>) {
+        if let (Some(b), Some(slot)) = (inharmonicity, self.stiffness.get_mut(self.stiff)) {
+            *slot = b;
+            self.stiff += 1;
+        }
+    }
+
+    /// Median of the inharmonicity, where it was known.
+    pub(crate) fn inharmonicity(&self) -> Option<f32> {
+        let mut sorted = self.stiffness;
+        let sorted = &mut sorted[..self.stiff];
+        sorted.sort_unstable_by(f32::total_cmp);
+        (!sorted.is_empty()).then(|| median_of(sorted))
     }
 
     /// Pitch some 43 ms ago: a bend has not gone far from it, a slide or hammer-on has.

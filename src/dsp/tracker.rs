@@ -418,6 +418,7 @@ impl Tracker {
         let distance = pitch - s.recent;
         if distance.abs() < JUMP_CENTS && (pitch - s.anchor()).abs() < GLIDE_CENTS {
             s.add(heard.end, pitch, e.clarity, e.settled);
+            s.learn(e.inharmonicity);
             self.jump = None;
         } else if let Some(octaves) = octave_of(distance).filter(|_| !self.mixed) {
             s.fold(octaves);
@@ -486,6 +487,7 @@ impl Tracker {
             return;
         }
         let (midi, cents) = nearest(verdict.pitch);
+        let inharmonicity = s.inharmonicity();
         sink(DspEvent::Note(NoteEvent {
             onset: clock.seconds(s.onset),
             offset: clock.seconds(at),
@@ -496,7 +498,7 @@ impl Tracker {
             level_db: db(s.peak),
             confidence: verdict.confidence,
             settled: clock.seconds(s.decided),
-            inharmonicity: None,
+            inharmonicity,
             technique: Technique {
                 attack: s.attack,
                 motion: verdict.motion,
