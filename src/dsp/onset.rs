@@ -504,16 +504,19 @@ wide! {
     /// Sum of what each bin lies above the highest of its neighbourhood in the frame before.
     fn rise_over(now: &[f32], before: &[f32]) -> f32 {
         let n = now.len().min(before.len());
+        let (Some(now), Some(before)) = (now.get(1..n.saturating_sub(1)), before.get(..n)) else { return 0.0 };
+        let rise = |x: f32, a: f32, b: f32, c: f32| (x - a.max(b).max(c)).max(0.0);
         let mut sums = [0.0f32; LANES];
-        let mut from = 1;
-        while from + LANES < n {
-            for (b, sum) in (from..).zip(&mut sums) {
-                *sum += (now[b] - before[b - 1].max(before[b]).max(before[b + 1])).max(0.0);
+        let (now8, rest) = now.as_chunks::<LANES>();
+        let neighbours = before.as_chunks::<LANES>().0.iter().zip(before[1..].as_chunks::<LANES>().0);
+        for ((x, (a, b)), c) in now8.iter().zip(neighbours).zip(before[2..].as_chunks::<LANES>().0) {
+            for k in 0..LANES {
+                sums[k] += rise(x[k], a[k], b[k], c[k]);
             }
-            from += LANES;
         }
-        let rest = (from..n.saturating_sub(1)).map(|b| now[b] - before[b - 1].max(before[b]).max(before[b + 1]));
-        sums.iter().sum::<f32>() + rest.map(|r| r.max(0.0)).sum::<f32>()
+        let done = LANES * now8.len();
+        let last = rest.iter().zip(before[done..].windows(3)).map(|(x, w)| rise(*x, w[0], w[1], w[2]));
+        sums.iter().sum::<f32>() + last.sum::<f32>()
     }
 }
 
