@@ -341,8 +341,9 @@ mod tests {
             let most = if f1 < 80.0 { 0.5 } else { 0.2 };
             let off = cents_between(next.f1, f1);
             assert!(off.abs() < most, "{f1}: {off:.3} cents");
+            // In one window alone the side lobes of the neighbours add their share, 0.4 cents at the sixth partial.
             if (80.0..250.0).contains(&f1) {
-                assert!((next.law.b / b - 1.0).abs() < 0.15, "{f1}: B {} instead of {b}", next.law.b);
+                assert!((next.law.b - b).abs() < 0.15 * b + 1.5e-5, "{f1}: B {} instead of {b}", next.law.b);
             }
         }
     }

@@ -126,6 +126,105 @@ fn detuning_is_measured_to_two_cents() {
 }
 
 #[test]
+fn the_lowest_and_the_highest_string_are_heard_in_their_octave() {
+    for (f1, b) in [(61.735, 2e-4), (65.4, 1e-4), (1174.7, 5e-5), (1318.5, 5e-5)] {
+        for snr in [60.0, 20.0] {
+            let mut signal = Signal::silence(2.0);
+            signal.pluck(&Pluck { b, ..Pluck::new(0.5, f1, 1.2) });
+            noise_at(&mut signal, snr, 5);
+            let log = listen(&signal.samples);
+            assert_eq!(log.notes.len(), 1, "{f1} Hz at {snr} dB: {:?}", log.notes);
+            let off = |f0: f32| 1200.0 * (f64::from(f0) / f1).log2();
+            assert!(off(log.notes[0].f0).abs() < 3.0, "{f1} Hz: {} cents", off(log.notes[0].f0));
+            let sounding = log.frames.iter().filter(|f| f.t > 0.6 && f.t < 1.5);
+            for f in sounding.filter_map(|f| f.f0) {
+                assert!(off(f).abs() < 50.0, "{f1} Hz: {f}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_string_that_hides_an_octave_is_heard_in_its_own() {
+    // Partials of 110 Hz: the odd ones 20 dB soft, the first missing; and all of them even, which is 220 Hz.
+    for (odd, first, expected) in [(0.1, 1.0, 110.0), (0.3, 0.0, 110.0), (0.0, 0.0, 220.0)] {
+        let mut signal = Signal::silence(1.5);
+        for k in 1..=10u32 {
+            let gain = if k == 1 {
+                odd * first
+            } else if k % 2 == 1 {
+                odd
+            } else {
+                1.0
+            };
+            let p = Pluck::new(0.5, 110.0 * f64::from(k), 0.9);
+            let rate = f64::from(ANALYSIS_RATE);
+            for i in 0..(p.length * rate) as usize {
+                let t = i as f64 / rate;
+                let x =
+                    0.1 * gain / f64::from(k) * (-2.0 * t).exp() * (std::f64::consts::TAU * p.f1 * t).sin();
+                signal.samples[24_000 + i] += x as f32;
+            }
+        }
+        signal.noise(1e-4, 3);
+        let log = listen(&signal.samples);
+        for f in log.frames.iter().filter(|f| f.t > 0.65 && f.t < 1.3) {
+            let off = f.f0.map_or(f64::NAN, |f0| 1200.0 * (f64::from(f0) / expected).log2());
+            assert!(off.abs() < 50.0, "odd partials {odd}, first {first}: {:?} Hz at {:.3} s", f.f0, f.t);
+        }
+    }
+}
+
+#[test]
+fn the_stiffness_of_a_string_is_learnt() {
+    for (f1, b) in [(61.735, 3e-4), (82.41, 8e-5), (110.0, 2e-4), (146.8, 1e-4), (196.0, 3e-4), (329.6, 1e-4)]
+    {
+        let mut signal = Signal::silence(2.0);
+        signal.pluck(&Pluck { b, ..Pluck::new(0.5, f1, 1.2) });
+        signal.noise(3e-5, 5);
+        let found = listen(&signal.samples).notes[0].inharmonicity.expect("six partials are heard");
+        // Of B1 the longest window holds five periods only.
+        let most = if f1 < 80.0 { 0.25 } else { 0.15 };
+        let off = f64::from(found) / b - 1.0;
+        assert!(off.abs() < most, "{f1} Hz: {found:e} instead of {b:e}");
+    }
+}
+
+#[test]
+fn confidence_falls_with_noise() {
+    let confidence = |snr| {
+        let (mut signal, _) = scale(100.0, |_, _| {});
+        noise_at(&mut signal, snr, 4);
+        let log = listen(&signal.samples);
+        let all: Vec<_> =
+            log.frames.iter().filter(|f| f.f0.is_some()).map(|f| f64::from(f.confidence)).collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    };
+    let (clean, noisy) = (confidence(50.0), confidence(3.0));
+    // What is unlikely is not claimed at all, so the mean falls by little.
+    assert!(clean > 0.99 && noisy < clean - 0.003, "{clean} {noisy}");
+}
+
+#[test]
+fn an_analyzer_may_move_between_threads() {
+    fn movable<T: Send>(_: &T) {}
+    for detector in [DetectorKind::Fretcoach, DetectorKind::Mcleod] {
+        let mut analyzer = Analyzer::new(AnalyzerConfig { detector, ..Default::default() });
+        movable(&analyzer);
+        let mut signal = Signal::silence(0.5);
+        signal.pluck(&Pluck::new(0.1, 220.0, 0.4));
+        let heard = std::thread::spawn(move || {
+            let mut voiced = 0;
+            analyzer.process(&signal.samples, &mut |e| {
+                voiced += u32::from(matches!(e, DspEvent::Frame(f) if f.f0.is_some()));
+            });
+            voiced
+        });
+        assert!(heard.join().expect("no panic") > 20);
+    }
+}
+
+#[test]
 fn a_repeated_note_needs_a_stroke_and_gets_its_own_event() {
     let mut signal = Signal::silence(3.0);
     for i in 0..8 {
