@@ -309,8 +309,8 @@ mod tests {
 
     #[test]
     fn a_phase_is_that_at_the_start_of_the_window() {
-        for w in 0..LENGTHS.len() {
-            let at = 1024 - LENGTHS[w];
+        for (w, length) in LENGTHS.iter().enumerate() {
+            let at = 1024 - length;
             let x: Vec<f32> = (0..1024)
                 .map(|n| {
                     0.3 * (std::f32::consts::TAU * 440.0 * (n as f32 - at as f32) / LOW_RATE + 0.7).cos()
