@@ -115,6 +115,42 @@ fn scales_across_the_fretboard_are_heard_note_for_note() {
 }
 
 #[test]
+fn every_note_was_announced_soon_after_its_stroke_and_nothing_else_was() {
+    for snr in [50.0, 30.0] {
+        let (mut signal, truth) = scale(120.0, |_, _| {});
+        noise_at(&mut signal, snr, 3);
+        let log = listen(&signal.samples);
+        assert_eq!(log.notes.len(), truth.len());
+        for n in &log.notes {
+            let announced = log.onsets.iter().find(|s| s.onset == n.onset && s.t == n.t);
+            assert!(announced.is_some(), "{n:?} among {:?}", log.onsets);
+            assert!(n.t < n.onset + 0.025 && n.settled > n.t, "{n:?}");
+        }
+        assert!(log.onsets.is_sorted_by(|a, b| a.t <= b.t), "{:?}", log.onsets);
+        // The noise that sets in with the first sample is a stroke too.
+        let idle = log.onsets.iter().filter(|s| log.notes.iter().all(|n| n.onset != s.onset)).count();
+        assert!(idle <= 2, "{idle} of {} strokes came to nothing", log.onsets.len());
+    }
+}
+
+#[test]
+fn an_arpeggio_that_rings_is_heard_note_for_note() {
+    let midis = [52, 59, 64, 67, 64, 59, 52, 59, 52, 55, 62, 55];
+    let mut signal = Signal::silence(4.5);
+    for (i, &m) in midis.iter().enumerate() {
+        signal.pluck(&Pluck::new(0.5 + 0.25 * i as f64, hz(m), 1.0));
+    }
+    signal.noise(3e-4, 9);
+    let log = listen(&signal.samples);
+    let found = (0..midis.len()).filter(|&i| {
+        let at = 0.5 + 0.25 * i as f64;
+        log.notes.iter().any(|n| (n.onset - at).abs() < 0.01 && n.midi == midis[i])
+    });
+    assert!(found.count() >= midis.len() - 1, "{:?}", log.midis());
+    assert!(log.notes.len() <= midis.len() + 1, "{:?}", log.midis());
+}
+
+#[test]
 fn detuning_is_measured_to_two_cents() {
     for cents in [-30.0, -8.0, 0.0, 15.0, 40.0] {
         let (signal, truth) = scale(100.0, |_, p| p.f1 *= 2f64.powf(cents / 1200.0));

@@ -95,7 +95,7 @@ wide! {
         for part in row.chunks_mut(LANES) {
             for (y, z) in part.iter_mut().zip(&mut z) {
                 *y = z.re;
-                *z = *z * leap;
+                *z *= leap;
             }
         }
     }
@@ -193,10 +193,10 @@ impl Ringing {
         let bin = LOW_RATE / SIZE as f32;
         self.partials.fold(x, w, &mut self.sound);
         for &(_, at) in &peaks[..count] {
-            let [rough] = self.sound.measure([at as f32 * bin]).map(|p| p.hz);
-            if (rough - at as f32 * bin).abs() > 1.5 * bin {
-                continue;
-            }
+            // The top of a parabola through the logarithms comes near enough for one exact look.
+            let [l, c, r] = [at - 1, at, at + 1].map(|k| self.power[k].max(f32::MIN_POSITIVE).ln());
+            let bend = (l - 2.0 * c + r).min(-f32::EPSILON);
+            let rough = (at as f32 + (0.5 * (l - r) / bend).clamp(-0.5, 0.5)) * bin;
             let [re, im, dre, dim] = self.sound.correlate(rough);
             let energy = re * re + im * im;
             if energy < LEAST {
@@ -204,9 +204,11 @@ impl Ringing {
             }
             let hz = rough - (dim * re - dre * im) / energy * LOW_RATE / std::f32::consts::TAU;
             let decay = ((dre * re + dim * im) / energy).clamp(DECAY.0 / LOW_RATE, DECAY.1 / LOW_RATE);
-            // The sums give the amplitude in the middle of the window.
-            let grow = (decay * 0.5 * n as f32).exp();
-            self.lines[self.count] = Line { hz, re: re * grow, im: im * grow, decay };
+            // The sums give amplitude and phase in the middle of the window.
+            let half = 0.5 * n as f32;
+            let turn = std::f32::consts::TAU * (rough - hz) / LOW_RATE * half;
+            let start = Complex32::new(re, im) * Complex32::from_polar((decay * half).exp(), turn);
+            self.lines[self.count] = Line { hz, re: start.re, im: start.im, decay };
             self.count += 1;
         }
         self.lead = n + GUARD;
@@ -216,7 +218,7 @@ impl Ringing {
     /// What is new since the stroke, `back` decimated samples ago. `None` before there is enough of it, or when nothing
     /// was heard before. Its likeness is measured for the pitch `f0`.
     pub(crate) fn rest(&mut self, low: &LowHistory, back: usize, f0: Option<f32>) -> Option<Rest> {
-        if self.count == 0 || back > REACH || back < 3 * LOW_HOP {
+        if self.count == 0 || !(3 * LOW_HOP..=REACH).contains(&back) {
             return None;
         }
         let from = LOW_LEN - back + SLACK;
@@ -230,15 +232,15 @@ impl Ringing {
         }
         let first = (self.lead + SLACK) as f32;
         let (mut shares, mut energies) = ([0.0f32; LINES], [0.0f32; LINES]);
-        for k in 0..self.count {
-            let line = self.lines[k];
-            let row = &mut self.rows[k * REACH..k * REACH + n];
+        let lines = self.lines[..self.count].iter().zip(self.rows.chunks_exact_mut(REACH));
+        for ((line, row), energy) in lines.zip(&mut energies) {
+            let row = &mut row[..n];
             let omega = std::f32::consts::TAU * line.hz / LOW_RATE;
             let turned = std::f32::consts::TAU * (line.hz * first / LOW_RATE).fract();
             let start =
                 Complex32::new(line.re, line.im) * Complex32::from_polar((-line.decay * first).exp(), turned);
             draw(start, Complex32::from_polar((-line.decay).exp(), omega), row);
-            energies[k] = dot(row, row);
+            *energy = dot(row, row);
         }
         for _ in 0..ROUNDS {
             for k in 0..self.count {
@@ -279,4 +281,88 @@ fn likeness(x: &[f32], f0: f32) -> f32 {
         energy += a * a + b * b;
     }
     if energy > 0.0 { 2.0 * cross / energy } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dsp::cents_between;
+    use crate::dsp::testsig::Random;
+
+    /// Decimated samples since the stroke.
+    const BACK: usize = 10 * LOW_HOP;
+
+    /// Strings of these pitches, struck so many decimated samples before the end, with noise (rms) since the last stroke;
+    /// what is left of them over what sounded before it.
+    fn rest(strings: &[(f32, usize)], noise: f32, f0: f32) -> Rest {
+        let (mut ringing, mut low, mut random) = (Ringing::new(), LowHistory::new(), Random::new(3));
+        let x: Vec<f32> = (0..2 * LOW_LEN)
+            .map(|i| {
+                let left = 2 * LOW_LEN - i;
+                let sound: f32 = strings.iter().map(|&(hz, since)| string(hz, since, left)).sum();
+                sound + if left <= BACK { noise * random.normal() } else { 1e-4 * random.normal() }
+            })
+            .collect();
+        let hops = x.as_chunks::<LOW_HOP>().0;
+        for (i, hop) in hops.iter().enumerate() {
+            low.push(hop);
+            // A stroke is found two hops after it.
+            if i + 1 == hops.len() - BACK / LOW_HOP + 2 {
+                assert!(ringing.measure(&low, 2 * LOW_HOP, 4000), "something sounds before");
+            }
+        }
+        ringing.rest(&low, BACK, Some(f0)).expect("enough was heard since")
+    }
+
+    /// One sample of a decaying string, `left` decimated samples before the end.
+    fn string(hz: f32, since: usize, left: usize) -> f32 {
+        let Some(age) = since.checked_sub(left) else { return 0.0 };
+        let t = age as f32 / LOW_RATE;
+        (1..8)
+            .map(|k| {
+                let k = k as f32;
+                let turn = (k * hz * t).fract() + 0.3 * k;
+                0.2 / k * (-t * (1.0 + k)).exp() * (std::f32::consts::TAU * turn).sin()
+            })
+            .sum()
+    }
+
+    #[test]
+    fn a_string_that_rings_on_leaves_next_to_nothing() {
+        for hz in [82.4, 110.0, 196.0, 440.0] {
+            let r = rest(&[(hz, 3000)], 0.0, hz);
+            assert!(r.new < 0.02 && r.old > 0.9, "{hz}: {r:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_string_is_heard_under_those_that_ring() {
+        // A fifth and an octave over the old one share its partials; a fourth below makes a common period.
+        for (old, new) in [(82.4, 123.5), (110.0, 220.0), (246.9, 185.0), (164.8, 196.0)] {
+            let r = rest(&[(old, 3000), (1.335 * old, 2500), (new, BACK)], 0.0, new);
+            let heard = r.estimate.expect("a pitch").f0;
+            assert!(r.new > 0.3, "{old} and {new}: {r:?}");
+            assert!(cents_between(heard, new).abs() < 25.0, "{new} over {old}: {r:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_string_struck_again_is_new_and_noise_has_no_pitch() {
+        for hz in [110.0, 196.0, 440.0] {
+            let again = rest(&[(hz, 3017), (hz, BACK)], 0.0, hz);
+            assert!(again.new > 0.3 && again.likeness > 0.5, "{hz}: {again:?}");
+            let squeak = rest(&[(hz, 3000)], 0.15, hz);
+            assert!(squeak.new > 0.3, "{hz}: {squeak:?}");
+            assert!(squeak.likeness < 0.5 && squeak.estimate.is_none_or(|e| !e.settled), "{hz}: {squeak:?}");
+        }
+    }
+
+    #[test]
+    fn too_little_sound_tells_nothing() {
+        let (mut ringing, low) = (Ringing::new(), LowHistory::new());
+        assert!(!ringing.measure(&low, BACK, 4000), "silence");
+        assert!(!ringing.measure(&low, BACK, 300), "too young");
+        assert!(!ringing.measure(&low, LOW_LEN + 5, 4000), "too long ago");
+        assert!(ringing.rest(&low, BACK, None).is_none());
+    }
 }

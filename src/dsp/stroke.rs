@@ -255,3 +255,65 @@ pub(crate) fn octave_of(distance: f32) -> Option<f32> {
         .find(|o| (distance.abs() - o).abs() < 50.0)
         .map(|o: f32| o.copysign(distance))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POWER: f32 = 1e-2;
+
+    fn estimate(clarity: f32) -> Estimate {
+        Estimate { f0: 220.0, clarity, window: 0.03, settled: true }
+    }
+
+    /// What a stroke turns out to be after four hops of one pitch, with these shares of old and new.
+    fn decision(rise: f32, pitch: f32, likeness: f32, shares: (f32, f32), gain_db: f32) -> Decision {
+        let mut stroke = Stroke::new(0, 512, rise, true, true);
+        for _ in 0..4 {
+            let (old, new) = shares;
+            stroke.hear(
+                Some((pitch, estimate(0.85))),
+                POWER,
+                Some((0.0, Rest { old, new, likeness, estimate: None })),
+            );
+        }
+        stroke.decide(4096, &Context { sounding: Some(5700.0), gain_db, threshold_db: -58.0 })
+    }
+
+    fn is_note(decision: Decision) -> bool {
+        matches!(decision, Decision::Note(_))
+    }
+
+    #[test]
+    fn the_share_of_what_is_new_tells_a_stroke_from_a_string_that_rings_on() {
+        assert_eq!(decision(0.0, 5702.0, 0.9, (0.95, 0.05), 0.0), Decision::RingsOn);
+        assert_eq!(decision(0.0, 5702.0, 0.9, (0.8, 0.2), 0.0), Decision::RingsOn);
+        assert!(is_note(decision(5.0, 5702.0, 0.9, (0.8, 0.2), 0.0)));
+        assert!(is_note(decision(0.0, 5702.0, 0.9, (0.4, 0.6), 0.0)));
+    }
+
+    #[test]
+    fn a_squeak_over_a_ringing_string_stays_undecided() {
+        assert_eq!(decision(20.0, 5702.0, 0.1, (0.5, 0.5), 6.0), Decision::Wait);
+        // Another pitch is proof enough.
+        assert!(is_note(decision(20.0, 5900.0, 0.1, (0.5, 0.5), 6.0)));
+    }
+
+    #[test]
+    fn a_string_under_way_needs_more_than_being_unlike_its_past() {
+        assert_eq!(decision(1.0, 5740.0, 0.9, (0.2, 0.8), 0.0), Decision::RingsOn);
+        assert!(is_note(decision(8.0, 5740.0, 0.9, (0.2, 0.8), 0.0)));
+        assert!(is_note(decision(1.0, 5740.0, 0.9, (0.2, 0.8), 5.0)));
+    }
+
+    #[test]
+    fn without_a_pitch_it_was_nothing_in_the_end() {
+        let mut stroke = Stroke::new(0, 512, 20.0, true, true);
+        let context = Context { sounding: None, gain_db: 30.0, threshold_db: -58.0 };
+        for _ in 0..40 {
+            stroke.hear(None, POWER, None);
+        }
+        assert_eq!(stroke.decide(4096, &context), Decision::Wait);
+        assert_eq!(stroke.decide(PENDING_LIMIT + 1, &context), Decision::Nothing { silent: true });
+    }
+}

@@ -218,13 +218,11 @@ impl Tracker {
             if let Decision::Note(heard) = p.known(&self.context(p.at, f32::MIN)) {
                 self.accept(heard, end, clock, sink);
                 resolution = Resolution::Played;
-            } else {
-                let one_stroke = onset.at.saturating_sub(p.at) < ONE_STROKE;
-                if !one_stroke {
-                    self.since = p.at;
-                }
-                resolution = if one_stroke { Resolution::Played } else { Resolution::Dismissed };
+            } else if since >= ONE_STROKE {
+                self.since = p.at;
+                resolution = Resolution::Dismissed;
             }
+            // Else it is the same stroke still: what was held back of it stays undecided.
         }
         let samples = |n: u64| n as usize / DECIMATION;
         let (back, age) =
