@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fretcoach::cli::history::{self, Format, HistoryArgs};
-use fretcoach::dsp::event::{NoteEvent, Technique};
-use fretcoach::practice::types::{Facts, JudgedNote, Metric, Reason, Scores, Summary, Tendency, Window};
+use fretcoach::dsp::event::{Attack, ChordEvent, Motion, NoteEvent, PitchClasses, Technique, Timbre};
+use fretcoach::practice::types::{
+    Facts, JudgedChord, JudgedNote, Metric, Reason, Scores, Summary, Tendency, Window,
+};
 use fretcoach::store::{
     AdviceId, AdviceKind, AdviceRow, Batch, EndReason, GapRow, LoopCost, NewSession, SessionFilter,
     SessionId, SessionWriter, Store, StoreError, WindowRecord,
@@ -46,13 +48,32 @@ fn note(onset: f64, right: bool) -> JudgedNote {
         cents: 2.4,
         level_db: -18.25,
         confidence: 0.93,
-        settled: onset + 0.05,
-        inharmonicity: None,
-        technique: Technique::default(),
+        settled: onset + 0.07,
+        inharmonicity: Some(0.000_061),
+        technique: Technique {
+            attack: Attack::HammerOn,
+            motion: Motion::Bend,
+            motion_cents: 197.5,
+            timbre: Timbre::Free,
+        },
         gated: false,
     };
     let reason = (!right).then_some(Reason::NotInScale(60));
     JudgedNote { note, in_scale: Some(right), deviation_ms: Some(-7.5), place: Some(0.5), right, reason }
+}
+
+fn chord(onset: f64) -> JudgedChord {
+    let chord = ChordEvent {
+        onset,
+        offset: onset + 0.6,
+        t: onset + 0.02,
+        classes: PitchClasses(0b0010_0001_0001),
+        bass: Some(45),
+        level_db: -14.5,
+        confidence: 0.75,
+        gated: false,
+    };
+    JudgedChord { chord, in_scale: Some(true), deviation_ms: Some(4.5) }
 }
 
 fn scores(overall: f64) -> Scores {
@@ -67,6 +88,8 @@ fn scores(overall: f64) -> Scores {
 
 fn facts() -> Facts {
     Facts {
+        chord_count: 3,
+        chords_in_scale: Some(1.0),
         note_count: 40,
         gated_count: 1,
         in_scale_ratio: Some(0.95),
@@ -142,7 +165,8 @@ async fn everything_comes_back_as_it_went() {
     let notes = [note(0.1, true), note(0.7, false)];
     let (windows, mut said) = ([window(0), window(1)], [advice(AdviceKind::Live, 31, "Slow down.")]);
     let gaps = [GapRow { from: 4.0, to: 5.5, cause: "stalled".into() }];
-    let batch = Batch { notes: &notes, windows: &windows, advice: &said, gaps: &gaps, chords: &[] };
+    let chords = [chord(0.3), JudgedChord { in_scale: None, deviation_ms: None, ..chord(1.3) }];
+    let batch = Batch { notes: &notes, chords: &chords, windows: &windows, advice: &said, gaps: &gaps };
     store.append(&id, &batch).await.unwrap();
     // A note is known by its onset: what is judged of it later takes the place of what was judged at once.
     let rejudged = note(0.1, false);
@@ -159,6 +183,7 @@ async fn everything_comes_back_as_it_went() {
     assert_eq!(row.summary, Some(summary()));
     assert_eq!((row.scale, row.bpm, row.trace_id), (new.scale, new.bpm, new.trace_id));
     assert_eq!(store.notes(&id).await.unwrap(), [rejudged, notes[1].clone()]);
+    assert_eq!(store.chords(&id).await.unwrap(), chords);
     assert_eq!(store.windows(&id).await.unwrap(), windows);
     assert_eq!(store.advice(&id).await.unwrap(), said);
     assert_eq!(store.gaps(&id).await.unwrap(), gaps);
@@ -373,6 +398,7 @@ async fn history_store() -> (Store, String) {
     }
     let batch = Batch {
         notes: &[note(0.1, true), note(0.7, false), gated],
+        chords: &[chord(0.4)],
         windows: &[window(0), window(1)],
         advice: &said,
         gaps: &[GapRow { from: 41.0, to: 42.5, cause: "stalled".into() }],

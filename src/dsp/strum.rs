@@ -297,3 +297,118 @@ impl Strums {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dsp::testsig::{Pluck, Signal, hz};
+    use crate::dsp::{Analyzer, AnalyzerConfig};
+
+    /// What is heard of strings struck at these times, over a little noise.
+    fn heard(strings: &[(f64, u8, f64)], seconds: f64) -> (Vec<ChordEvent>, Vec<NoteEvent>) {
+        let mut signal = Signal::silence(seconds);
+        for &(onset, midi, length) in strings {
+            signal.pluck(&Pluck::new(onset, hz(midi), length));
+        }
+        signal.noise(1e-4, 3);
+        let (mut chords, mut notes) = (Vec::new(), Vec::new());
+        let mut sink = |e| match e {
+            DspEvent::Chord(c) => chords.push(c),
+            DspEvent::Note(n) => notes.push(n),
+            _ => {}
+        };
+        let mut analyzer = Analyzer::new(AnalyzerConfig::default());
+        analyzer.process(&signal.samples, &mut sink);
+        analyzer.finish(&mut sink);
+        (chords, notes)
+    }
+
+    fn strum(at: f64, gap: f64, midi: &[u8]) -> Vec<(f64, u8, f64)> {
+        midi.iter().enumerate().map(|(i, m)| (at + gap * i as f64, *m, 1.2)).collect()
+    }
+
+    fn classes(midi: &[u8]) -> Vec<u8> {
+        let mut set = PitchClasses::default();
+        midi.iter().for_each(|m| set.add(m % 12));
+        set.iter().collect()
+    }
+
+    const CHORDS: [&[u8]; 6] = [
+        &[40, 47],
+        &[45, 52, 57],
+        &[50, 57, 62, 66],
+        &[45, 52, 57, 60, 64],
+        &[40, 47, 52, 56, 59, 64],
+        &[43, 47, 50, 55, 59, 67],
+    ];
+
+    #[test]
+    fn a_strum_down_or_up_is_one_chord_with_its_classes_and_no_note() {
+        for midi in CHORDS {
+            for gap in [0.004, 0.012, 0.024] {
+                let mut up = midi.to_vec();
+                up.reverse();
+                for order in [midi, &up] {
+                    let (chords, notes) = heard(&strum(0.6, gap, order), 2.2);
+                    assert_eq!((chords.len(), notes.len()), (1, 0), "{order:?} {gap}: {chords:?} {notes:?}");
+                    let chord = chords[0];
+                    assert_eq!(chord.classes.iter().collect::<Vec<_>>(), classes(midi), "{order:?} {gap}");
+                    assert!((chord.onset - 0.6).abs() < 0.03, "{order:?} {gap}: {}", chord.onset);
+                    assert!(chord.t > chord.onset && chord.offset > chord.onset + 0.5, "{chord:?}");
+                    assert!((0.0..=1.0).contains(&chord.confidence));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_string_is_told() {
+        for midi in CHORDS {
+            let (chords, _) = heard(&strum(0.6, 0.012, midi), 2.2);
+            assert_eq!(chords[0].bass, Some(midi[0]), "{midi:?}");
+        }
+    }
+
+    #[test]
+    fn strings_struck_one_after_the_other_that_ring_on_are_notes() {
+        let line: Vec<(f64, u8, f64)> = [45u8, 52, 57, 60, 64, 60, 57, 52]
+            .iter()
+            .enumerate()
+            .map(|(i, m)| (0.6 + 0.25 * i as f64, *m, 1.5))
+            .collect();
+        let (chords, notes) = heard(&line, 4.0);
+        assert_eq!(chords, []);
+        let midi: Vec<u8> = notes.iter().map(|n| n.midi).collect();
+        assert_eq!(midi, [45, 52, 57, 60, 64, 60, 57, 52]);
+    }
+
+    #[test]
+    fn a_note_after_a_chord_is_a_note_again() {
+        let mut strings = strum(0.6, 0.012, &[45, 52, 57, 60, 64]);
+        strings.push((1.6, 67, 0.6));
+        let (chords, notes) = heard(&strings, 3.0);
+        assert_eq!(chords.len(), 1);
+        assert_eq!(notes.iter().map(|n| n.midi).collect::<Vec<_>>(), [67]);
+        assert!(chords[0].offset <= notes[0].onset + 1e-9);
+    }
+
+    #[test]
+    fn the_gate_and_lost_input_end_a_chord_at_once() {
+        let mut signal = Signal::silence(2.0);
+        for (onset, midi, length) in strum(0.6, 0.012, &[45, 52, 57, 60, 64]) {
+            signal.pluck(&Pluck::new(onset, hz(midi), length));
+        }
+        let mut analyzer = Analyzer::new(AnalyzerConfig::default());
+        let mut chords = Vec::new();
+        let mut sink = |e| {
+            if let DspEvent::Chord(c) = e {
+                chords.push(c);
+            }
+        };
+        analyzer.process(&signal.samples[..48_000], &mut sink);
+        analyzer.skip(4800, &mut sink);
+        analyzer.process(&[0.0; 48_000], &mut sink);
+        assert_eq!(chords.len(), 1);
+        assert!(chords[0].offset <= 1.0 + 1e-9, "{:?}", chords[0]);
+    }
+}
