@@ -371,7 +371,7 @@ fn facts_text(out: &mut String, f: &Facts) {
     }));
     say(f.drift_bpm_per_min.filter(|d| d.abs() >= 0.5).map(|d| format!("tempo drift: {d:+.1} bpm a minute")));
     say(f.noise_db.map(|db| format!("noise: {db:.0} dB against the playing")));
-    say(f.noise_cause.map(|cause| format!("mostly {}", cause.words())));
+    say(f.noise_cause.map(|_| format!("mostly {}", f.noise_words().join(", also "))));
     for fact in facts {
         let _ = writeln!(out, "  {fact}");
     }

@@ -78,8 +78,8 @@ pub fn ground(metric: Metric, f: &Facts) -> String {
         }
         Metric::NoiseControl => {
             let mut said = f.noise_db.map_or_else(String::new, |db| format!("unwanted sound at {db:.0} dB"));
-            if let Some(cause) = f.noise_cause {
-                let _ = write!(said, ", {}", cause.words());
+            for cause in f.noise_words() {
+                let _ = write!(said, ", {cause}");
             }
             said
         }

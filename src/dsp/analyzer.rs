@@ -268,9 +268,10 @@ impl Analyzer {
         (frame.wanted, frame.unwanted) = self.noise.push(&heard, power, &self.low, &self.tracker, resolution);
         frame.causes = self.noise.causes();
         if self.strums.ringing() {
-            // Where several strings sound there is no valley in which noise could be told from them.
+            // Where several strings sound there is no valley in which noise could be told from them. What stands still is
+            // known from before.
             frame.wanted += std::mem::take(&mut frame.unwanted);
-            frame.causes = NoisePowers::default();
+            frame.causes = frame.causes.steady();
         }
         self.done(Stage::Noise);
         if let Some(e) = estimate {

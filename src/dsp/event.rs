@@ -68,6 +68,12 @@ pub struct NoisePowers {
 }
 
 impl NoisePowers {
+    /// Hum and hiss alone.
+    #[must_use]
+    pub const fn steady(self) -> Self {
+        Self { squeaks: 0.0, buzz: 0.0, ringing: 0.0, ..self }
+    }
+
     /// Each cause with its power.
     #[must_use]
     pub const fn each(&self) -> [(NoiseCause, f32); 5] {

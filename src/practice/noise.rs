@@ -23,8 +23,8 @@ const fn heard_db(cause: NoiseCause) -> f64 {
     }
 }
 /// A squeak that lasts as long as a note looks like buzz, but buzz seldom looks like a squeak: where squeaks have this share
-/// (-7 dB) of the power of buzz, there was none (measured: 0.25 and more with squeaks, 0.15 at most with buzz).
-const SQUEAKS_FOR_SURE: f64 = 0.2;
+/// (-12 dB) of the power of buzz, there was none (measured: more than that with squeaks, mostly far less with buzz).
+const SQUEAKS_FOR_SURE: f64 = 0.07;
 /// One squeak is none of a player's habits, and may be a stroke that was not recognised: so many frames tell of more than
 /// one (each squeak is told in four).
 const SQUEAK_FRAMES: u64 = 5;

@@ -131,6 +131,17 @@ impl Facts {
     pub const fn strokes(&self) -> usize {
         self.note_count + self.chord_count
     }
+
+    /// The causes of the noise in a musician's words, the one that matters most first; hum with its mains frequency.
+    #[must_use]
+    pub fn noise_words(&self) -> Vec<String> {
+        let others = self.noise_causes.iter().map(|c| c.0).filter(|c| Some(*c) != self.noise_cause);
+        let words = |cause: NoiseCause| match (cause, self.mains_hz) {
+            (NoiseCause::Hum, Some(hz)) => format!("{} at {hz} Hz", cause.words()),
+            _ => cause.words().to_owned(),
+        };
+        self.noise_cause.into_iter().chain(others).map(words).collect()
+    }
 }
 
 /// A chord with what is said of it.

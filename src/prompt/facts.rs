@@ -171,9 +171,9 @@ fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
                 let way = if db <= 0.0 { "below" } else { "above" };
                 out.push(format!("noise {:.0} dB {way} the notes", db.abs()));
             }
-            if let Some(cause) = facts.noise_cause {
-                out.push(format!("mainly {}", cause.words()));
-            }
+            let mut causes = facts.noise_words().into_iter();
+            out.extend(causes.next().map(|cause| format!("mainly {cause}")));
+            out.extend(causes.next().map(|cause| format!("also {cause}")));
         }
     }
     out
