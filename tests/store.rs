@@ -402,7 +402,6 @@ async fn history_store() -> (Store, String) {
         windows: &[window(0), window(1)],
         advice: &said,
         gaps: &[GapRow { from: 41.0, to: 42.5, cause: "stalled".into() }],
-        chords: &[],
     };
     store.append(&id, &batch).await.unwrap();
     store.finish_session(&id, &summary(), at(62)).await.unwrap();
