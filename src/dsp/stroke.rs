@@ -263,7 +263,7 @@ mod tests {
     const POWER: f32 = 1e-2;
 
     fn estimate(clarity: f32) -> Estimate {
-        Estimate { f0: 220.0, clarity, window: 0.03, settled: true }
+        Estimate { f0: 220.0, clarity, confidence: clarity, window: 0.03, settled: true, inharmonicity: None }
     }
 
     /// What a stroke turns out to be after four hops of one pitch, with these shares of old and new.
