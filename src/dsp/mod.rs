@@ -8,6 +8,8 @@
 //!                                              ├─▶ chord  (new lines, once per stroke) ───────────────┘
 //!                                              └─▶ residual (what lies between partials) ─▶ noise ─▶ wanted/unwanted
 //! ```
+//! Between an onset and its note, `stroke` decides what it was, on what `ringing` leaves when the strings that sounded
+//! before are taken out.
 //! [`Analyzer`] is the front door.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros)]
 

@@ -1,8 +1,8 @@
 //! When a string was struck.
 //!
 //! Two triggers, one clock. Trigger A is a spectral flux (FFT 1024/256, under a window that falls short, less each bin's
-//! noise) on adaptively whitened (Stowell and Plumbley 2007), logarithmic magnitudes against the neighbourhood's maximum of the frame before (Böck and Widmer 2013).
-//! Trigger B is a rise of eight band energies in 1 ms steps. The flux misses no stroke and is good to 2 ms (its peak is
+//! noise) on adaptively whitened (Stowell and Plumbley 2007), logarithmic magnitudes against the neighbourhood's maximum
+//! of the frame before (Böck and Widmer 2013). Trigger B is a rise of eight band energies in 1 ms steps. The flux misses no stroke and is good to 2 ms (its peak is
 //! interpolated); the bands see only a stroke that rises above what sounds, but to half a millisecond. So the flux says
 //! about when, and the first step that reaches a share of the bands' highest rise around there, if any, exactly when.
 //! A clear rise that the flux confirms is told at once; else the flux must have peaked. A touch of the pick told too soon

@@ -1,8 +1,8 @@
 //! From onsets and pitches to notes.
 //!
 //! A note is an onset and a settled pitch after it. What has only one of the two is none: a dead stroke has no
-//! pitch, hum has no onset. A proposed onset *pends* until the pitch after it decides: another pitch is a new note,
-//! the same pitch only with new energy. A lasting jump of pitch under way (hammer-on, pull-off, slide) is a new note;
+//! pitch, hum has no onset. A proposed onset is announced at once and *pends* until it is known what it was
+//! ([`super::stroke`]). A lasting jump of pitch under way (hammer-on, pull-off, slide) is a new note;
 //! a bend or vibrato is not.
 use super::event::{Attack, DspEvent, NoteEvent, NoteStart, OnsetEvent, Technique};
 use super::filter::LowHistory;
@@ -10,8 +10,7 @@ use super::note::Sounding;
 use super::onset::{Onset, OnsetDetector};
 use super::pitch::Estimate;
 use super::ringing::Ringing;
-use super::stroke;
-use super::stroke::{Context, Decision, Stroke, octave_of};
+use super::stroke::{self, Context, Decision, Stroke, octave_of};
 use super::{ANALYSIS_RATE, DECIMATION, HOP, cents_between, db};
 
 const MS: u64 = ANALYSIS_RATE as u64 / 1000;
