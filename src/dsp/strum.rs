@@ -74,6 +74,8 @@ pub(crate) struct Strums {
     strokes: [Option<Stroke>; STROKES],
     waiting: [Option<NoteEvent>; WAITING],
     ringing: Option<Ringing>,
+    /// Onset of the latest note that was recognised.
+    started: f64,
 }
 
 impl Strums {
@@ -84,6 +86,7 @@ impl Strums {
             strokes: [None; STROKES],
             waiting: [None; WAITING],
             ringing: None,
+            started: f64::NEG_INFINITY,
         }
     }
 
@@ -168,7 +171,12 @@ impl Strums {
                 _ => self.note(note, sink),
             },
             DspEvent::NoteStart(start) if self.verdict(start.onset) == Some(Some(true)) => {}
-            other => sink(other),
+            other => {
+                if let DspEvent::NoteStart(start) = other {
+                    self.started = start.onset;
+                }
+                sink(other);
+            }
         }
     }
 
@@ -289,6 +297,9 @@ impl Strums {
                 quiet: 0,
             });
         } else {
+            if self.started >= stroke.onset - EARLY {
+                self.end_chord(Some(self.started), sink);
+            }
             for i in 0..WAITING {
                 if let Some(note) = self.waiting[i].take() {
                     self.note(note, sink);
