@@ -89,3 +89,37 @@ fn the_analyzer_allocates_nothing_after_construction() {
         );
     }
 }
+
+#[test]
+fn the_click_is_found_learnt_and_taken_out_without_allocating() {
+    use fretcoach::dsp::click::{Canceller, Strike, shape, sign};
+    let beat = 9_600;
+    let mut signal = hostile_playing(16);
+    // The first half is clean, so that the clicks are found.
+    let half = signal.len() / 2;
+    signal[..half].fill(0.0);
+    for n in 0..(signal.len() / beat - 1) {
+        for i in 0..240 {
+            signal[n * beat + 4_000 + i] +=
+                0.2 * sign(n as u64) * shape(i as f64 / f64::from(ANALYSIS_RATE)) as f32;
+        }
+    }
+    let mut canceller = Canceller::new();
+    let (mut next, mut found) = (0, false);
+    reset_violation_count();
+    for (i, chunk) in signal.chunks_mut(250).enumerate() {
+        assert_no_alloc(|| {
+            while next * beat < i * 250 {
+                canceller.expect(Strike { at: (next * beat) as f64, level: sign(next as u64) });
+                next += 1;
+            }
+            canceller.process(chunk, i % 50 != 0);
+            found |= canceller.lock().is_some();
+            if i == 3_000 {
+                canceller.skip(77);
+            }
+        });
+    }
+    assert!(found, "the clicks were not found: the guard saw nothing");
+    assert_eq!(violation_count(), 0);
+}

@@ -19,6 +19,7 @@ mod articulation;
 pub mod bench;
 mod blockwise;
 mod chord;
+pub mod click;
 pub mod event;
 mod filter;
 mod fine;

@@ -11,6 +11,7 @@
 //! block writers in WAL mode, writers wait for each other up to [`BUSY_TIMEOUT`]. Inside one process all writes go
 //! through one connection, so they queue instead of colliding.
 
+mod calibrations;
 mod error;
 mod ids;
 pub mod lock;
@@ -30,6 +31,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 
+pub use calibrations::{CalibrationRow, DevicePair};
 pub use error::StoreError;
 pub use ids::{AdviceId, InstanceId, SessionId, UserId};
 pub use lock::{CaptureLock, LockError};
