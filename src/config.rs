@@ -100,6 +100,16 @@ pub struct Practice {
     pub language: String,
     /// The exercise asks for the whole scale: coverage then counts in the session's scale score.
     pub whole_scale: bool,
+    /// The metronome clicks. It needs a tempo.
+    pub metronome: bool,
+    /// Bars that it counts in; what is played meanwhile is not judged.
+    pub count_in: u32,
+    /// Beats a bar, the first accented; 0: no accents (and bars of four are counted in).
+    pub click_accent: u32,
+    /// Clicks a beat, 1..=6.
+    pub click_subdivision: u32,
+    /// Where the second click of each pair falls, as share of the pair, 0.5..=0.75.
+    pub click_swing: f64,
 }
 
 impl Default for Practice {
@@ -118,6 +128,11 @@ impl Default for Practice {
             capo: 0,
             language: "en".into(),
             whole_scale: false,
+            metronome: false,
+            count_in: 1,
+            click_accent: 4,
+            click_subdivision: 1,
+            click_swing: 0.5,
         }
     }
 }
@@ -136,7 +151,7 @@ pub struct Audio {
     pub sample_rate: u32,
     /// Capture period, frames.
     pub period: u32,
-    /// A cable, not a microphone: the echo guard is off.
+    /// A cable, not a microphone: the echo guard is off, and the metronome's clicks are not looked for.
     pub direct: bool,
     /// Pitch detector: `fretcoach` or `mcleod` (the reference; it allocates).
     pub detector: String,
@@ -148,6 +163,8 @@ pub struct Audio {
     pub output_period: u32,
     /// Volume of the coach, 0..2.
     pub volume: f32,
+    /// Volume of the metronome, 0..1.
+    pub click_volume: f32,
     /// Level at which the virtual guitarist is heard, 0..1.
     pub monitor: f32,
     /// The virtual guitarist: seed of its mistakes.
@@ -170,6 +187,7 @@ impl Default for Audio {
             output: String::new(),
             output_period: 0,
             volume: 1.0,
+            click_volume: 0.5,
             monitor: 0.25,
             demo_seed: 1,
             demo_mistakes: "timing=14,wrong=0.06,detune=6,noise=0.15".into(),

@@ -22,6 +22,8 @@
 //! - The clock of the music is the sample counter of the capture stream. Times in seconds on it run through notes,
 //!   windows, the store and the traces.
 //! - The **player** is one thread that owns the output device. A new utterance silences the one before.
+//! - The **metronome** ([`audio::metronome`]) clicks at exact frames of the output; the loop finds the clicks in the input,
+//!   takes them out before the analyser ([`dsp::click`]), and tells the session when its beats were heard.
 //! - **Telemetry** delays neither playing nor advice: spans are stored in the background and delivered from the store.
 //!
 //! ## Layers: an import only points downwards (`tests/house.rs`)

@@ -17,6 +17,8 @@ pub mod op {
     pub const LIVE_COACH_TTS: &str = "live-coach-tts";
     /// The summary at the end of a session.
     pub const SESSION_SUMMARY: &str = "session-summary";
+    /// The round trip from the output to the input is measured (`fretcoach calibrate`).
+    pub const CALIBRATION: &str = "calibration";
 }
 
 /// Child spans.
@@ -37,6 +39,8 @@ pub mod span {
     pub const TTS_REQUEST: &str = "tts request";
     /// One utterance in the player.
     pub const TTS_PLAYBACK: &str = "tts playback";
+    /// The metronome began, and what is known of its way to the input was settled.
+    pub const CALIBRATION: &str = "calibration";
 }
 
 /// Attribute names.
@@ -233,6 +237,19 @@ pub mod attr {
     pub const DEVICE_FAULT: &str = "fretcoach.device.fault";
     /// `fretcoach.device.gap_s`
     pub const GAP_SECONDS: &str = "fretcoach.device.gap_s";
+    // The metronome
+    /// From a click handed to the output to the same click captured, milliseconds.
+    pub const ROUND_TRIP_MS: &str = "fretcoach.click.round_trip_ms";
+    /// Spread of that (of one click, or standard error of the mean), milliseconds.
+    pub const ROUND_TRIP_SPREAD_MS: &str = "fretcoach.click.round_trip_spread_ms";
+    /// Where it is known from: `heard`, `calibration`, `unknown`; of a calibration: `loopback`, `tap`.
+    pub const ROUND_TRIP_SOURCE: &str = "fretcoach.click.round_trip_source";
+    /// Beat 0 of the metronome in the input, seconds on the capture clock.
+    pub const CLICK_ORIGIN: &str = "fretcoach.click.origin_s";
+    /// Clicks that a calibration rests on.
+    pub const CLICKS: &str = "fretcoach.click.count";
+    /// `fretcoach.audio.output`
+    pub const AUDIO_OUTPUT: &str = "fretcoach.audio.output";
     // Joins between traces
     /// `fretcoach.linked_trace_id`
     pub const LINKED_TRACE: &str = "fretcoach.linked_trace_id";
@@ -264,6 +281,8 @@ pub mod tag {
     pub const SESSION_SUMMARY: &str = "session-summary";
     /// `ai-mode`
     pub const AI_MODE: &str = "ai-mode";
+    /// `calibration`
+    pub const CALIBRATION: &str = "calibration";
     /// `manual-mode`
     pub const MANUAL_MODE: &str = "manual-mode";
 }

@@ -85,6 +85,7 @@ fn the_loop_allocates_nothing_at_any_rate_over_gaps_and_new_streams() {
         gate: gate.clone(),
         stats: stats.clone(),
         switches: Arc::new(Switches::default()),
+        ear: None,
     });
     let data = vec![0.25_f32; 3_000];
     let mut streams = Vec::new();

@@ -24,6 +24,7 @@ use crate::audio::feeder::Feeder;
 use crate::audio::file::FileSource;
 use crate::audio::listener::{Listener, Parts, Round, Switches};
 use crate::audio::live::{self, LiveReader};
+use crate::audio::metronome::ear::{Ear, Link};
 use crate::audio::priority;
 use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::{CaptureSettings, DeviceEvent, Feed, StreamInfo, Supervisor};
@@ -95,6 +96,8 @@ pub struct EngineSettings {
     pub realtime: bool,
     /// Lets the input be heard (files and sources at the speed of the music only).
     pub monitor: Option<Monitor>,
+    /// The metronome, whose clicks are in the input.
+    pub metronome: Option<Link>,
 }
 
 /// 5.3 ms: the hop of the analysis.
@@ -102,7 +105,16 @@ pub const HOP: usize = 256;
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { channel: 0, sample_rate: 0, period: 1024, hop: HOP, a4: 440.0, realtime: true, monitor: None }
+        Self {
+            channel: 0,
+            sample_rate: 0,
+            period: 1024,
+            hop: HOP,
+            a4: 440.0,
+            realtime: true,
+            monitor: None,
+            metronome: None,
+        }
     }
 }
 
@@ -155,7 +167,7 @@ impl Engine {
         gate: EchoGate,
     ) -> Result<Self, AudioError> {
         crate::audio::clock::start();
-        let EngineSettings { channel, sample_rate, period, hop, a4, realtime, monitor } = settings;
+        let EngineSettings { channel, sample_rate, period, hop, a4, realtime, monitor, metronome } = settings;
         let switches = Arc::new(Switches::default());
         let stats = Arc::new(EngineStats::new(frames_ns(hop as u64, ANALYSIS_RATE)));
         let (feeds_in, feeds) = RingBuffer::<Feed>::new(FEEDS);
@@ -207,6 +219,7 @@ impl Engine {
                     gate,
                     stats: loop_stats,
                     switches: loop_switches,
+                    ear: metronome.map(Ear::new),
                 });
                 run(listener, if fast { IDLE_FAST } else { IDLE });
             })

@@ -18,6 +18,7 @@ use crate::audio::clock::{frames_ns, now_ns, ns_frames};
 use crate::audio::echo::EchoGate;
 use crate::audio::engine::Hear;
 use crate::audio::live::{LiveFrame, LiveWriter};
+use crate::audio::metronome::ear::Ear;
 use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::Feed;
 use crate::dsp::event::DspEvent;
@@ -119,6 +120,7 @@ struct Hops {
     position: u64,
     gate: EchoGate,
     gated: bool,
+    ear: Option<Ear>,
     out: Out,
 }
 
@@ -142,8 +144,8 @@ impl Hops {
         if n == 0 {
             return;
         }
-        let Self { hear, hop, gate, gated, out, position, .. } = self;
-        let hop = &hop[..n];
+        let Self { hear, hop, gate, gated, ear, out, position, .. } = self;
+        let hop = &mut hop[..n];
         let start_ns = end_ns.saturating_sub(frames_ns(n as u64, ANALYSIS_RATE));
         let covered = gate.covers(start_ns, end_ns);
         if covered != *gated {
@@ -151,6 +153,9 @@ impl Hops {
             hear.set_gated(covered);
         }
         let clock = out.stats.begin();
+        if let Some(ear) = ear {
+            ear.hear(hop, *position + n as u64, end_ns, covered);
+        }
         hear.process(hop, &mut |event| out.take(event));
         let stats = &*out.stats;
         stats.end(clock);
@@ -165,7 +170,10 @@ impl Hops {
         if samples == 0 {
             return;
         }
-        let Self { hear, out, position, .. } = self;
+        let Self { hear, ear, out, position, .. } = self;
+        if let Some(ear) = ear {
+            ear.skip(samples);
+        }
         hear.skip(samples, &mut |event| out.take(event));
         *position += samples;
         out.stats.gaps.fetch_add(1, Ordering::Relaxed);
@@ -237,13 +245,15 @@ pub struct Parts {
     pub stats: Arc<EngineStats>,
     /// Switches.
     pub switches: Arc<Switches>,
+    /// The metronome.
+    pub ear: Option<Ear>,
 }
 
 impl Listener {
     /// Makes all buffers.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { feeds, used, mut hear, hop, events, wait, live, a4, gate, stats, switches } = parts;
+        let Parts { feeds, used, mut hear, hop, events, wait, live, a4, gate, stats, switches, ear } = parts;
         // Output and input of the resampler are aligned, so the analyser's first sample is time 0 at every rate.
         hear.set_origin(0.0);
         let out = Out {
@@ -255,7 +265,8 @@ impl Listener {
             stats: stats.clone(),
             switches: switches.clone(),
         };
-        let hops = Hops { hear, hop: vec![0.0; hop.max(1)], filled: 0, position: 0, gate, gated: false, out };
+        let hops =
+            Hops { hear, hop: vec![0.0; hop.max(1)], filled: 0, position: 0, gate, gated: false, ear, out };
         Self {
             feeds,
             used,

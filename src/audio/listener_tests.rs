@@ -91,6 +91,7 @@ fn bench(gate: EchoGate, events: usize) -> Bench {
         gate,
         stats: stats.clone(),
         switches: switches.clone(),
+        ear: None,
     });
     Bench { listener, feeds: feeds_in, used: used_out, events, live, stats, switches, spy }
 }

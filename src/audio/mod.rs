@@ -9,6 +9,9 @@
 //! all owned by the one player thread ([`player`]). What it plays is published to the [`echo`] gate, so that the
 //! coach's own voice in the microphone is never scored.
 //!
+//! The [`metronome`] goes the second way out and the first way back in: its clicks are mixed into the output at their very
+//! frame, and taken out of what the microphone hears of them.
+//!
 //! [`watch`] decides, as a pure state machine, when a device counts as lost; [`supervisor`] and [`player`] act on it.
 
 pub mod capture;
@@ -23,6 +26,7 @@ pub mod file;
 pub mod guitarist;
 pub mod listener;
 pub mod live;
+pub mod metronome;
 pub mod player;
 pub mod priority;
 pub mod resample;

@@ -265,6 +265,11 @@ fn validate(c: &Config) -> Result<(), ConfigError> {
     range("practice.capo", f64::from(c.practice.capo), 0.0, 12.0)?;
     range("practice.coach_every (seconds)", c.practice.coach_every.as_secs_f64(), 5.0, 600.0)?;
     range("audio.volume", f64::from(c.audio.volume), 0.0, 2.0)?;
+    range("practice.count_in", f64::from(c.practice.count_in), 0.0, 8.0)?;
+    range("practice.click_accent", f64::from(c.practice.click_accent), 0.0, 16.0)?;
+    range("practice.click_subdivision", f64::from(c.practice.click_subdivision), 1.0, 6.0)?;
+    range("practice.click_swing", c.practice.click_swing, 0.5, 0.75)?;
+    range("audio.click_volume", f64::from(c.audio.click_volume), 0.0, 1.0)?;
     range("audio.monitor", f64::from(c.audio.monitor), 0.0, 1.0)?;
     range("audio.period", f64::from(c.audio.period), 64.0, 8192.0)?;
     if c.audio.output_period != 0 {

@@ -104,6 +104,21 @@ pub const SETTINGS: &[Setting] = &[
         Flag,
         "the exercise asks for the whole scale: coverage counts",
     ),
+    s("practice.metronome", "FRETCOACH_METRONOME", Flag, "click the beat; needs a tempo"),
+    s("practice.count_in", "FRETCOACH_COUNT_IN", Integer, "bars that the metronome counts in, not judged"),
+    s(
+        "practice.click_accent",
+        "FRETCOACH_CLICK_ACCENT",
+        Integer,
+        "beats a bar, the first of them accented; 0: no accents",
+    ),
+    s("practice.click_subdivision", "FRETCOACH_CLICK_SUBDIVISION", Integer, "clicks a beat, 1 to 6"),
+    s(
+        "practice.click_swing",
+        "FRETCOACH_CLICK_SWING",
+        Number,
+        "where the second of a pair of clicks falls: 0.5 straight, 0.667 as triplets, 0.75 dotted",
+    ),
     s(
         "audio.input",
         "FRETCOACH_INPUT",
@@ -119,7 +134,12 @@ pub const SETTINGS: &[Setting] = &[
     s("audio.host", "FRETCOACH_AUDIO_HOST", Text, "auto, pulseaudio or alsa"),
     s("audio.sample_rate", "FRETCOACH_SAMPLE_RATE", Integer, "capture rate in Hz; 0: 48000 where offered"),
     s("audio.period", "FRETCOACH_PERIOD", Integer, "capture period in frames"),
-    s("audio.direct", "FRETCOACH_DIRECT", Flag, "the guitar comes by cable: no echo guard"),
+    s(
+        "audio.direct",
+        "FRETCOACH_DIRECT",
+        Flag,
+        "the guitar comes by cable: no echo guard, clicks are not looked for",
+    ),
     s("audio.detector", "FRETCOACH_DETECTOR", Text, "pitch detector: fretcoach, or mcleod as reference"),
     s("audio.fast", "FRETCOACH_FAST", Flag, "play a file as fast as possible instead of in real time"),
     s(
@@ -135,6 +155,7 @@ pub const SETTINGS: &[Setting] = &[
         "first playback period in frames; 0: chosen",
     ),
     s("audio.volume", "FRETCOACH_VOLUME", Number, "volume of the coach, 0 to 2"),
+    s("audio.click_volume", "FRETCOACH_CLICK_VOLUME", Number, "volume of the metronome, 0 to 1"),
     s("audio.monitor", "FRETCOACH_MONITOR", Number, "how loud the virtual guitarist is heard, 0 to 1"),
     s("audio.demo_seed", "FRETCOACH_DEMO_SEED", Integer, "seed of the virtual guitarist's mistakes"),
     s(

@@ -6,6 +6,8 @@
 //! handed to the device it takes one output period (until the device asks again) and 4 ms; the device then still plays
 //! its own buffer of up to two periods.
 //!
+//! The metronome is mixed in by the same source at exact frames, independent of utterances.
+//!
 //! Commands and events are *every value*; volume, mute and counters are *latest value* (atomics).
 
 mod source;
@@ -24,6 +26,8 @@ use tokio::sync::oneshot;
 use crate::audio::AudioError;
 use crate::audio::device::DeviceChoice;
 use crate::audio::echo::EchoGate;
+use crate::audio::metronome::Metronome;
+use crate::audio::metronome::board::Board;
 use crate::audio::resample::Resampler;
 use crate::audio::supervisor::DeviceEvent;
 use source::{Heard, Levels, Voice};
@@ -46,6 +50,8 @@ pub struct PlayerSettings {
     pub volume: f32,
     /// Level of the monitor, 0..1.
     pub monitor_level: f32,
+    /// Volume of the metronome, 0..1.
+    pub click_volume: f32,
     /// Told when the voice has energy.
     pub gate: EchoGate,
 }
@@ -57,6 +63,7 @@ impl Default for PlayerSettings {
             period: 0,
             volume: 1.0,
             monitor_level: 0.25,
+            click_volume: 0.5,
             gate: EchoGate::off(),
         }
     }
@@ -71,6 +78,7 @@ impl PlayerSettings {
             period: audio.output_period,
             volume: audio.volume,
             monitor_level: audio.monitor,
+            click_volume: audio.click_volume,
             gate,
         }
     }
@@ -100,6 +108,7 @@ pub struct PlayerStatus {
 /// What handles and thread share.
 pub(crate) struct Shared {
     pub levels: Arc<Levels>,
+    pub board: Arc<Board>,
     pub status: Mutex<PlayerStatus>,
     /// Rate of the device, Hz; 0 while there is none.
     pub rate: AtomicU32,
@@ -146,7 +155,9 @@ impl Player {
             levels: Arc::new(Levels::new(
                 settings.volume.clamp(0.0, 2.0),
                 settings.monitor_level.clamp(0.0, 1.0),
+                settings.click_volume.clamp(0.0, 1.0),
             )),
+            board: Arc::default(),
             status: Mutex::default(),
             rate: AtomicU32::new(0),
             speaking: AtomicBool::new(false),
@@ -229,6 +240,18 @@ impl Player {
     /// Mutes the voice (not the monitor); it goes on inaudibly.
     pub fn set_muted(&self, muted: bool) {
         self.0.shared.levels.muted.store(muted, Ordering::Relaxed);
+    }
+
+    /// Starts the metronome, or starts it anew; `None` stops it. It goes on beneath the voice and is neither muted nor
+    /// stopped with it. After a loss of the device it starts anew by itself.
+    pub fn metronome(&self, metronome: Option<Metronome>) {
+        let _ = self.0.commands.send(Command::Metronome(metronome)); // A thread that has ended is silent.
+    }
+
+    /// What the output tells of the metronome.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        self.0.shared.board.clone()
     }
 
     /// A ring for sound that is to be heard as it is made (the virtual guitarist), with its rate in Hz. To be taken once;

@@ -1,4 +1,4 @@
-//! The one source in the output device's mixer: the coach's voice and the monitor, from rings.
+//! The one source in the output device's mixer: the coach's voice and the monitor, from rings, and the metronome's clicks.
 //!
 //! Runs in the sound card's callback: no allocation, lock, log or free. What it is to play comes by an SPSC ring, what it
 //! has finished with goes back by another, to be freed by the player thread. It renders blocks of [`BLOCK`] frames and looks
@@ -14,7 +14,10 @@ use rtrb::{Consumer, Producer};
 
 use crate::audio::clock::{frames_ns, now_ns};
 use crate::audio::echo::{AUDIBLE, EchoGate};
+use crate::audio::metronome::Metronome;
+use crate::audio::metronome::board::{Board, Offset, Train};
 use crate::audio::priority::{self, Granted};
+use crate::dsp::click::{self, CLICK_SECONDS};
 
 /// Frames rendered at a time: 1.3 ms at 48 kHz, a fraction of the shortest period.
 pub(crate) const BLOCK: usize = 64;
@@ -22,6 +25,8 @@ pub(crate) const BLOCK: usize = 64;
 const FADE_SECONDS: f32 = 0.004;
 /// Frames the monitor collects before it (re)starts: three of the feeder's blocks, so that the two clocks' jitter is not heard.
 const MONITOR_HEAD_SECONDS: f32 = 0.03;
+/// The metronome begins this long after it was asked for, so that its first click is heard whole.
+const TRAIN_BEGINS: f32 = 0.1;
 /// More than this in the monitor's ring is lateness, which is dropped.
 const MONITOR_MOST_SECONDS: f32 = 0.12;
 
@@ -80,6 +85,8 @@ pub(crate) enum Order {
     Hush,
     /// The monitor's ring.
     Monitor(Consumer<f32>),
+    /// Start the metronome anew, or stop it.
+    Metronome(Option<Metronome>),
 }
 
 /// From the source: to be freed or used again elsewhere.
@@ -94,14 +101,16 @@ pub(crate) struct Levels {
     /// Bits of `f32`.
     pub volume: AtomicU32,
     pub monitor: AtomicU32,
+    pub click: AtomicU32,
     pub muted: AtomicBool,
 }
 
 impl Levels {
-    pub fn new(volume: f32, monitor: f32) -> Self {
+    pub fn new(volume: f32, monitor: f32, click: f32) -> Self {
         Self {
             volume: AtomicU32::new(volume.to_bits()),
             monitor: AtomicU32::new(monitor.to_bits()),
+            click: AtomicU32::new(click.to_bits()),
             muted: AtomicBool::new(false),
         }
     }
@@ -135,11 +144,12 @@ impl Pulse {
     }
 }
 
-/// The two of them.
+/// All that is set from, and told, outside.
 #[derive(Clone, Debug)]
 pub(crate) struct Dials {
     pub levels: Arc<Levels>,
     pub pulse: Arc<Pulse>,
+    pub board: Arc<Board>,
 }
 
 /// The source. Mono inside, copied to every channel.
@@ -157,6 +167,12 @@ pub(crate) struct Speaker {
     fade: usize,
     monitor: Option<Consumer<f32>>,
     monitor_plays: bool,
+    train: Option<Train>,
+    /// Click of the train that has not sounded to its end.
+    tick: u64,
+    /// Sound of a click at the device's rate.
+    click: Box<[f32]>,
+    offset: Offset,
     gain: f32,
     block: [f32; BLOCK],
     /// Next frame of the block, and channel of it.
@@ -190,6 +206,10 @@ impl Speaker {
             fade: ((FADE_SECONDS * rate as f32) as usize).max(1),
             monitor: None,
             monitor_plays: false,
+            train: None,
+            tick: 0,
+            click: sound(rate),
+            offset: Offset::default(),
             gain,
             block: [0.0; BLOCK],
             frame: BLOCK,
@@ -220,6 +240,7 @@ impl Speaker {
             }
         }
         self.hear_monitor();
+        self.tick();
         &self.block
     }
 
@@ -235,6 +256,56 @@ impl Speaker {
         self.dials.pulse.frames.store(self.frames, Ordering::Relaxed);
         let late = now_ns.saturating_sub(self.origin_ns) as i64 - frames_ns(self.frames, self.rate) as i64;
         self.dials.pulse.lateness_ns.fetch_min(late, Ordering::Relaxed);
+        // A device that was given up may hang on for a while: its board is another's now.
+        if self.orders.is_abandoned() {
+            self.train = None;
+        } else {
+            let offset_ns = self.offset.push(now_ns, self.frames - BLOCK as u64, self.rate);
+            self.dials.board.count(self.frames, offset_ns);
+        }
+    }
+
+    /// Starts the metronome anew, or stops it: the click that sounds is finished.
+    fn beat(&mut self, metronome: Option<Metronome>) {
+        let begun = self.frames - BLOCK as u64;
+        let train = match (metronome, self.train) {
+            (Some(metronome), _) => {
+                self.tick = 0;
+                let origin = begun + (TRAIN_BEGINS * self.rate as f32) as u64;
+                let number = self.dials.board.train().map_or(1, |t| t.number + 1);
+                Train { number, metronome, rate: self.rate, origin, until: u64::MAX }
+            }
+            (None, Some(train)) => Train { until: train.until.min(begun), ..train },
+            (None, None) => return,
+        };
+        self.dials.board.set_train(&train);
+        self.train = Some(train);
+    }
+
+    /// Mixes in the clicks at their frames.
+    fn tick(&mut self) {
+        let Some(train) = &self.train else { return };
+        let (from, to) = (self.frames - BLOCK as u64, self.frames);
+        let volume = f32::from_bits(self.dials.levels.click.load(Ordering::Relaxed));
+        let mut n = self.tick;
+        loop {
+            let at = train.origin + train.metronome.frame(n, train.rate);
+            if at >= to || at >= train.until {
+                return;
+            }
+            let level = volume * train.metronome.tick(n).level;
+            for (frame, x) in (from..to).zip(&mut self.block) {
+                let sound = frame.checked_sub(at).and_then(|i| self.click.get(i as usize));
+                if let Some(sound) = sound {
+                    *x = (*x + level * sound).clamp(-1.0, 1.0);
+                }
+            }
+            let sounding = at + self.click.len() as u64 > to;
+            n += 1;
+            if !sounding && n == self.tick + 1 {
+                self.tick = n;
+            }
+        }
     }
 
     /// Takes orders, as long as there is room to give back what they replace.
@@ -247,6 +318,7 @@ impl Speaker {
                     self.voice = Some(voice);
                 }
                 Order::Hush => self.hush(now_ns),
+                Order::Metronome(metronome) => self.beat(metronome),
                 Order::Monitor(monitor) => {
                     self.monitor_plays = false;
                     if let Some(old) = self.monitor.replace(monitor) {
@@ -358,6 +430,12 @@ impl Speaker {
             *x = (*x + heard * level).clamp(-1.0, 1.0);
         }
     }
+}
+
+/// The click at a rate in Hz.
+fn sound(rate: u32) -> Box<[f32]> {
+    let frames = (CLICK_SECONDS * f64::from(rate)) as usize + 1;
+    (0..frames).map(|i| click::shape(i as f64 / f64::from(rate.max(1))) as f32).collect()
 }
 
 impl Drop for Speaker {

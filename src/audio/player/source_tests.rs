@@ -17,7 +17,8 @@ struct Device {
 fn device() -> Device {
     let (orders, orders_out) = RingBuffer::new(16);
     let (done_in, done) = RingBuffer::new(16);
-    let dials = Dials { levels: Arc::new(Levels::new(1.0, 0.5)), pulse: Arc::default() };
+    let dials =
+        Dials { levels: Arc::new(Levels::new(1.0, 0.5, 0.5)), pulse: Arc::default(), board: Arc::default() };
     let gate = EchoGate::new(Duration::from_millis(100));
     let speaker = Speaker::new(orders_out, done_in, dials.clone(), gate.clone(), RATE, 2, false);
     Device { speaker, orders, done, dials, gate, now: 1_000 * MS }
@@ -212,4 +213,80 @@ fn it_waits_with_orders_while_nobody_takes_back() {
     kept.last().unwrap().complete.store(true, Ordering::Relaxed);
     device.play(20);
     assert!(kept.iter().all(|h| load(&h.end_ns) != u64::MAX), "none was forgotten");
+}
+
+fn metronome(bpm: f64) -> Metronome {
+    Metronome::new(bpm, 3, 2, 0.5).unwrap()
+}
+
+/// What a train of clicks sounds like, frame by frame, computed from its description.
+fn clicks(train: &Train, frames: u64, volume: f32) -> Vec<f32> {
+    let mut sound = vec![0.0f32; frames as usize];
+    let click = super::sound(train.rate);
+    for n in 0.. {
+        let at = train.origin + train.metronome.frame(n, train.rate);
+        if at >= frames.min(train.until) {
+            return sound;
+        }
+        let level = volume * train.metronome.tick(n).level;
+        for (x, c) in sound[at as usize..].iter_mut().zip(&click) {
+            *x += level * c;
+        }
+    }
+    sound
+}
+
+#[test]
+fn clicks_stand_at_their_very_frames_whatever_is_said_meanwhile() {
+    let mut alone = device();
+    assert!(alone.orders.push(Order::Metronome(Some(metronome(133.0)))).is_ok());
+    let blocks = 3_000;
+    let sound = alone.play(blocks);
+    let train = alone.dials.board.train().expect("it has begun");
+    assert_eq!((train.number, train.rate, train.until), (1, RATE, u64::MAX));
+    let due = clicks(&train, sound.len() as u64, 0.5);
+    assert!(due.iter().any(|x| x.abs() > 0.4));
+    assert!(sound.iter().zip(&due).all(|(a, b)| (a - b).abs() < 1e-6));
+    assert_eq!(alone.dials.board.frames(), sound.len() as u64);
+
+    // Spoken over, muted, stopped: the clicks go on, and never count as voice.
+    let mut busy = device();
+    assert!(busy.orders.push(Order::Metronome(Some(metronome(133.0)))).is_ok());
+    busy.dials.levels.muted.store(true, Ordering::Relaxed);
+    let mut heard = busy.play(1_000);
+    assert!(!busy.gate.covers(0, busy.now), "a click is no voice");
+    let (_samples, _) = busy.say(0.25, 48_000);
+    heard.extend(busy.play(500));
+    assert!(busy.orders.push(Order::Hush).is_ok());
+    heard.extend(busy.play(blocks - 1_500));
+    // Mute fades over the first block only, where there is neither voice nor click.
+    assert!(heard.iter().zip(&due).all(|(a, b)| (a - b).abs() < 1e-6));
+}
+
+#[test]
+fn a_metronome_is_stopped_with_its_click_whole_and_begins_anew() {
+    let mut device = device();
+    assert!(device.orders.push(Order::Metronome(Some(metronome(120.0)))).is_ok());
+    // Stopped in the middle of the second beat's click.
+    let first = device.play(1).len() as u64;
+    let origin = device.dials.board.train().unwrap().origin;
+    let middle = (origin + 24_000 + 100) / BLOCK as u64;
+    let mut sound = device.play(middle as usize);
+    assert!(device.orders.push(Order::Metronome(None)).is_ok());
+    sound.extend(device.play(1_000));
+    let train = device.dials.board.train().unwrap();
+    assert!(!train.is_running() && device.dials.board.beat().is_none());
+    let due = clicks(&train, first + sound.len() as u64, 0.5);
+    assert!(sound.iter().zip(&due[first as usize..]).all(|(a, b)| (a - b).abs() < 1e-6));
+    assert!(device.orders.push(Order::Metronome(Some(metronome(90.0)))).is_ok());
+    let again = device.play(400);
+    assert_eq!(device.dials.board.train().map(|t| t.number), Some(2));
+    assert!(again.iter().any(|x| x.abs() > 0.4), "it begins with an accent");
+    // A device that was given up is silent and tells no more.
+    let frames = device.dials.board.frames();
+    drop(device.orders);
+    for _ in 0..100 {
+        assert_eq!(device.speaker.render(device.now), &[0.0; BLOCK]);
+    }
+    assert_eq!(device.dials.board.frames(), frames);
 }

@@ -15,6 +15,7 @@ use crate::audio::AudioError;
 use crate::audio::clock::{self, SECOND_NS, frames_ns, now_ns};
 use crate::audio::desk::{self, Bench, Desk};
 use crate::audio::device::{self, Direction};
+use crate::audio::metronome::Metronome;
 use crate::audio::player::source::{Dials, Done, Heard, Order, Pulse, Speaker, Voice};
 use crate::audio::player::{MONITOR_SECONDS, PlaybackEvent, PlayerSettings, Shared, locked};
 use crate::audio::priority;
@@ -50,6 +51,7 @@ const DONE: usize = 32;
 pub(crate) enum Command {
     Say(Box<Said>),
     Stop,
+    Metronome(Option<Metronome>),
     Quit,
 }
 
@@ -110,6 +112,7 @@ pub(crate) struct Keeper {
     leaving: Vec<Consumer<Done>>,
     playing: Vec<Playing>,
     monitor: Option<Consumer<f32>>,
+    metronome: Option<Metronome>,
     period: u32,
     /// The period is to be doubled when nothing is said.
     longer: bool,
@@ -142,6 +145,7 @@ impl Keeper {
             leaving: Vec::new(),
             playing: Vec::new(),
             monitor: None,
+            metronome: None,
             period,
             longer: false,
             pinned: None,
@@ -168,6 +172,12 @@ impl Keeper {
             match self.commands.recv_timeout(look) {
                 Ok(Command::Say(said)) => self.say(*said),
                 Ok(Command::Stop) => self.hush(),
+                Ok(Command::Metronome(metronome)) => {
+                    self.metronome = metronome;
+                    if let Some(open) = &mut self.open {
+                        let _ = open.orders.push(Order::Metronome(metronome)); // Full only if the callback is dead.
+                    }
+                }
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -317,7 +327,8 @@ impl Keeper {
         }
         match self.step_watch(now) {
             Verdict::Lost(fault) => self.lose(fault),
-            _ if self.longer && self.playing.is_empty() => self.reopen_longer(),
+            // A metronome that starts anew in the midst of playing is worse than one that stutters.
+            _ if self.longer && self.playing.is_empty() && self.metronome.is_none() => self.reopen_longer(),
             _ => {}
         }
     }
@@ -420,6 +431,9 @@ impl Keeper {
                 if let Some(ring) = self.monitor.take() {
                     let _ = open.orders.push(Order::Monitor(ring)); // The ring is new and has room.
                 }
+                if self.metronome.is_some() {
+                    let _ = open.orders.push(Order::Metronome(self.metronome)); // As above.
+                }
                 let mut status = locked(&self.shared.status);
                 status.device = Some(open.info.name.clone());
                 (status.reason, status.period, status.rate) = (None, open.info.period, rate);
@@ -473,7 +487,11 @@ impl Keeper {
         let rate = self.pinned.as_ref().map_or(0, |info| info.rate);
         let period = self.period;
         let pulse = Arc::new(Pulse::default());
-        let dials = Dials { levels: self.shared.levels.clone(), pulse: pulse.clone() };
+        let dials = Dials {
+            levels: self.shared.levels.clone(),
+            pulse: pulse.clone(),
+            board: self.shared.board.clone(),
+        };
         let gate = self.settings.gate.clone();
         let (orders, orders_out) = RingBuffer::new(ORDERS);
         let (done_in, done) = RingBuffer::new(DONE);
