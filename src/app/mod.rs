@@ -4,6 +4,7 @@ pub mod boot;
 pub mod chatter;
 pub mod hear;
 pub mod input;
+pub mod metronome;
 pub mod mouth;
 pub mod practice;
 pub mod recover;

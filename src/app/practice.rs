@@ -12,12 +12,14 @@ use tracing::Span;
 
 use super::chatter::Diverted;
 use super::input::{self, Chosen};
+use super::metronome::Beat;
 use super::mouth::PlayerSpeaker;
 use super::session::{News, Parts, Session, TEXT_ONLY};
 use super::signals::Interrupts;
 use super::{recover, setup};
 use crate::audio::echo::EchoGate;
 use crate::audio::engine::{Engine, EngineSettings, Monitor};
+use crate::audio::metronome::ear::Link;
 use crate::audio::player::{Player, PlayerSettings};
 use crate::cli::exit::{Exit, Stop, complain};
 use crate::cli::screen::Screen;
@@ -52,6 +54,7 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     input::complete(&mut config, &chosen);
     let (settings, scale) = setup::judge(&config)?;
     let analyzer = setup::analyzer(&config)?;
+    let (metronome, no_metronome) = setup::metronome(&config, matches!(chosen, Chosen::Device(_)))?;
     let store = Store::open_in(&config.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
     let telemetry = start_telemetry(&config, store.clone()).await?;
     let closed = store.close_abandoned(recover::summary).await.map_err(|e| Stop::because(Exit::Data, &e))?;
@@ -65,6 +68,15 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     if matches!(chosen, Chosen::Demo(_)) {
         engine_settings.monitor = player.monitor().map(|(samples, rate)| Monitor { samples, rate });
     }
+    let beat = match metronome {
+        None => None,
+        Some(metronome) => {
+            let measured = store.calibrations().await.map_err(|e| Stop::because(Exit::Data, &e))?;
+            let link = Link::new(player.board(), config.audio.click_volume, !direct);
+            engine_settings.metronome = Some(link.clone());
+            Some(Beat::new(&config, metronome, link, player.clone(), measured))
+        }
+    };
     let why_demo = match &chosen {
         Chosen::Demo(why) => why.clone(),
         _ => None,
@@ -145,7 +157,7 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
         n => Some(format!("{n} sessions were cut off; what was played is in the history")),
     };
     let demo = why_demo.map(|why| format!("{why}: the virtual guitarist plays"));
-    for line in recovered.into_iter().chain(remarks).chain(demo) {
+    for line in recovered.into_iter().chain(remarks).chain(demo).chain(no_metronome) {
         tracing::info!("{line}");
         screen.send_modify(|s| s.message = Some(line.clone()));
         let _ = news.send(said(line));
@@ -166,6 +178,7 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
             news,
             pause: pause_in,
             player: player.clone(),
+            beat,
             voice,
             config: config.clone(),
         },
@@ -197,7 +210,11 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     }
 }
 
-async fn start_telemetry(config: &Config, store: Store) -> Result<Telemetry, Stop> {
+/// Starts keeping spans, with the log beside them.
+///
+/// # Errors
+/// The store or the exporter's address cannot be used.
+pub async fn start_telemetry(config: &Config, store: Store) -> Result<Telemetry, Stop> {
     let about = About {
         env: config.env.clone(),
         deployment: config.deployment.clone(),

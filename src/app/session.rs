@@ -3,6 +3,9 @@
 //! One task owns it all. It polls the loop's ring (a ring has no wake-up, and a lock-free loop may not make one),
 //! closes a window each `coach_every` of *playing time* on the capture clock, and hands it to the coach.
 
+#[path = "session_beat.rs"]
+mod beat;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,6 +16,7 @@ use opentelemetry::KeyValue;
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
+use super::metronome::Beat;
 use crate::audio::engine::Engine;
 use crate::audio::live::LiveReader;
 use crate::audio::player::Player;
@@ -59,6 +63,8 @@ pub enum Command {
     TogglePause,
     /// The coach's voice off or on.
     ToggleMute,
+    /// The metronome on or off.
+    ToggleClick,
     /// Be silent now.
     StopVoice,
     /// Advice now.
@@ -115,6 +121,8 @@ pub struct Parts {
     pub pause: watch::Sender<bool>,
     /// The output.
     pub player: Player,
+    /// The metronome, where there can be one.
+    pub beat: Option<Beat>,
     /// Speech engines, for the display.
     pub voice: String,
 }
@@ -160,6 +168,8 @@ pub struct Session {
     /// When the player went on after a pause whose gap has not come yet. A device leaves one as long as the pause, a
     /// recording, which waits, hardly any.
     resumed: Option<Instant>,
+    /// The metronome was on when the player paused.
+    beat_waits: bool,
     dropped_before: (u64, u64),
     /// Of all windows closed.
     costs: LoopCost,
@@ -197,6 +207,7 @@ impl Session {
             last_said: String::new(),
             asked: false,
             resumed: None,
+            beat_waits: false,
             dropped_before: (0, 0),
             costs: LoopCost::default(),
         }
@@ -244,6 +255,7 @@ impl Session {
                 break;
             }
         }
+        self.follow_beat();
         let pausing = self.paused || (!self.sounding && self.now - self.last_note_end >= PAUSE_SECONDS);
         self.p.pause.send_if_modified(|p| std::mem::replace(p, pausing) != pausing);
         self.show_live();
@@ -264,6 +276,9 @@ impl Session {
                 self.last_note_end = n.offset;
             }
             DspEvent::Gap { from, to } => self.gap(*from, *to),
+        }
+        if !self.is_judged(event) {
+            return;
         }
         if let Some(note) = self.p.judge.push(event) {
             self.show_note(&note);
@@ -364,6 +379,7 @@ impl Session {
                 if self.paused {
                     self.p.coach.stop_voice();
                 }
+                self.pause_beat();
                 self.say(if self.paused { "paused" } else { "going on" });
             }
             Command::ToggleMute => {
@@ -372,6 +388,7 @@ impl Session {
                 self.p.screen.send_modify(|s| s.muted = self.muted);
                 self.say(if self.muted { "the coach is muted" } else { "the coach speaks again" });
             }
+            Command::ToggleClick => self.toggle_beat(),
             Command::StopVoice => self.p.coach.stop_voice(),
             Command::AskNow => {
                 self.asked = true;
@@ -393,6 +410,9 @@ impl Session {
                 describe(&step, &stream);
                 describe(&self.p.root, &stream);
                 self.input(&stream);
+                if self.p.config.practice.metronome {
+                    self.begin_beat();
+                }
             }
             DeviceEvent::Lost { name, fault } => {
                 let step = self.p.thread.child(&self.p.root, span::DEVICE_CHANGE, Kind::Chain);
@@ -432,6 +452,9 @@ impl Session {
     /// The input is there (again).
     fn input(&mut self, stream: &StreamInfo) {
         self.lost_since = None;
+        if let Some(beat) = &mut self.p.beat {
+            beat.input(stream);
+        }
         let name = match stream.host.as_str() {
             "file" | "source" => stream.name.clone(),
             host => {
@@ -544,6 +567,7 @@ impl Session {
         let (dropped_samples, dropped_events) =
             (self.stats.dropped_samples.load(Relaxed), self.stats.dropped_events.load(Relaxed));
         let next = self.p.config.practice.coach_every.as_secs_f64() - self.played_in_window();
+        let beat = self.p.beat.as_ref().map(Beat::view);
         self.p.screen.send_modify(|s| {
             s.elapsed = self.now;
             s.level_db = live.level_db;
@@ -552,6 +576,7 @@ impl Session {
                 .zip(live.cents)
                 .map(|(midi, cents)| (self.note_name(midi), cents, live.provisional));
             s.next_advice = next.max(0.0);
+            s.beat = beat;
             (s.dropped_samples, s.dropped_events) = (dropped_samples, dropped_events);
         });
     }
@@ -614,6 +639,9 @@ impl Session {
     /// The end: hears what is left, sums up, lets the coach speak, stores.
     async fn finish(mut self) -> Ended {
         self.p.screen.send_modify(|s| s.closing = true);
+        if let Some(beat) = &mut self.p.beat {
+            beat.end();
+        }
         let engine = self.engine.take();
         // Joining the loop's thread may take a period of the device; a panic there has been printed already.
         let _ = tokio::task::spawn_blocking(move || engine.map(Engine::stop)).await;

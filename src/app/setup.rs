@@ -1,5 +1,6 @@
 //! From settings to the parts they describe; what cannot be is said in one line.
 
+use crate::audio::metronome::Metronome;
 use crate::cli::exit::{Exit, Stop};
 use crate::config::Config;
 use crate::dsp::AnalyzerConfig;
@@ -31,6 +32,23 @@ pub fn judge(config: &Config) -> Result<(Settings, Option<Scale>), Stop> {
     let settings = Settings::new(scale, bpm, metrics, p.sensitivity, p.strictness, p.whole_scale)
         .map_err(|e| Stop::because(Exit::Config, &e))?;
     Ok((settings, scale))
+}
+
+/// The metronome, if it can click: with a tempo, for a guitar that is played now. A metronome that is wanted and cannot
+/// click is an error, or (beside a recording) a remark.
+///
+/// # Errors
+/// Settings that no metronome can play.
+pub fn metronome(config: &Config, live: bool) -> Result<(Option<Metronome>, Option<String>), Stop> {
+    let p = &config.practice;
+    let metronome = Metronome::new(p.bpm, p.click_accent, p.click_subdivision, p.click_swing);
+    match (metronome, p.metronome) {
+        (Err(e), true) => Err(Stop::because(Exit::Config, &e)),
+        (Ok(_), true) if !live => {
+            Ok((None, Some("no metronome: it would not be in time with what is played back".into())))
+        }
+        (metronome, _) => Ok((metronome.ok().filter(|_| live), None)),
+    }
 }
 
 /// The strings of the guitar, with its capo.

@@ -12,7 +12,7 @@ use ratatui::widgets::{Block, BorderType, Paragraph, Wrap};
 
 use tokio::sync::{mpsc, watch};
 
-use super::screen::{DeviceState, Screen};
+use super::screen::{BeatView, DeviceState, Screen};
 use super::text::{clock, short};
 use crate::app::session::Command;
 use crate::app::signals::Interrupts;
@@ -21,6 +21,9 @@ use crate::practice::metric::{Colour, Rating};
 /// The keys, as shown at the foot and in the README.
 pub const KEYS: [(&str, &str); 5] =
     [("space", "pause"), ("m", "mute"), ("s", "stop voice"), ("a", "advice now"), ("q", "quit")];
+
+/// The key of the metronome, shown where there is one.
+pub const CLICK_KEY: (&str, &str) = ("c", "click");
 
 /// A deviation of this many cents or less is drawn as in tune (about what a trained ear lets pass).
 const IN_TUNE_CENTS: f32 = 8.0;
@@ -91,6 +94,7 @@ pub fn command(key: &KeyEvent) -> Option<Command> {
     match key.code {
         KeyCode::Char(' ' | 'p') => Some(Command::TogglePause),
         KeyCode::Char('m') => Some(Command::ToggleMute),
+        KeyCode::Char('c') => Some(Command::ToggleClick),
         KeyCode::Char('s') => Some(Command::StopVoice),
         KeyCode::Char('a') | KeyCode::Enter => Some(Command::AskNow),
         KeyCode::Char('q') | KeyCode::Esc => Some(Command::Quit),
@@ -149,11 +153,23 @@ fn draw_title(frame: &mut Frame, area: Rect, s: &Screen) {
         Span::raw(" "),
         Span::styled(s.title.as_str(), Style::new().add_modifier(Modifier::BOLD)),
     ]);
-    let right = Line::from(vec![
+    let mut right = match s.beat {
+        Some(BeatView::CountIn(left)) => {
+            let count = format!("count-in {left}  ");
+            vec![Span::styled(count, Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD))]
+        }
+        Some(BeatView::On(beat, of)) => {
+            let colour = if beat == 1 { Color::Cyan } else { Color::Gray };
+            vec![Span::styled(format!("♩ {beat}/{of}  "), Style::new().fg(colour))]
+        }
+        Some(BeatView::Off) | None => Vec::new(),
+    };
+    right.extend([
         Span::styled("● ", Style::new().fg(colour)),
         Span::styled(mark, Style::new().fg(colour)),
         Span::raw(format!("  {time} ")),
     ]);
+    let right = Line::from(right);
     frame.render_widget(Paragraph::new(left), area);
     frame.render_widget(Paragraph::new(right).alignment(Alignment::Right), area);
 }
@@ -384,7 +400,9 @@ fn draw_keys(frame: &mut Frame, area: Rect, s: &Screen) {
     // While the summary is spoken only one wish is left.
     let keys: &[(&str, &str)] =
         if s.closing { &[("q", "stop the voice and end"), ("Ctrl-C", "end at once")] } else { &KEYS };
-    for &(key, does) in keys {
+    let click = [CLICK_KEY];
+    let click: &[(&str, &str)] = if s.beat.is_some() && !s.closing { &click } else { &[] };
+    for &(key, does) in keys.iter().chain(click) {
         let does = match key {
             "space" if s.paused => "go on",
             "m" if s.muted => "unmute",
@@ -461,6 +479,17 @@ mod tests {
     #[test]
     fn the_screen_of_a_session() {
         insta::assert_snapshot!(shown(&playing(), 80, 24));
+    }
+
+    #[test]
+    fn the_beat_and_the_count_are_shown_where_there_is_a_metronome() {
+        let mut s = playing();
+        assert!(!shown(&s, 100, 24).contains(" c  click"));
+        for (beat, text) in [(BeatView::On(3, 4), "♩ 3/4"), (BeatView::CountIn(2), "count-in 2")] {
+            s.beat = Some(beat);
+            let screen = shown(&s, 100, 24);
+            assert!(screen.contains(text) && screen.contains(" c  click"), "{screen}");
+        }
     }
 
     #[test]

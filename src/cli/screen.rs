@@ -47,6 +47,17 @@ pub struct AdviceView {
     pub at: f64,
 }
 
+/// The metronome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatView {
+    /// It could click.
+    Off,
+    /// It clicks: beat of the bar, from 1, of so many.
+    On(u32, u32),
+    /// It counts in: beats left.
+    CountIn(u32),
+}
+
 /// Everything on the screen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Screen {
@@ -62,6 +73,8 @@ pub struct Screen {
     pub muted: bool,
     /// The session is being closed (summary is made and spoken).
     pub closing: bool,
+    /// The metronome; `None`: there is none.
+    pub beat: Option<BeatView>,
     /// Note that sounds: name, deviation in cents, still a guess.
     pub note: Option<(String, f32, bool)>,
     /// Level of the input, dBFS.

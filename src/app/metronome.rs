@@ -1,0 +1,241 @@
+//! The metronome of a session: starts and stops it, counts in, and tells the judge where its beats are in the input.
+
+use crate::audio::metronome::Metronome;
+use crate::audio::metronome::ear::Link;
+use crate::audio::player::Player;
+use crate::audio::supervisor::StreamInfo;
+use crate::cli::screen::BeatView;
+use crate::config::Config;
+use crate::music::grid::Tempo;
+use crate::practice::timing::Click;
+use crate::store::{CalibrationRow, DevicePair};
+
+/// A round trip that nobody has measured is taken to be this long, seconds (usual for sound cards and loudspeakers): the
+/// count-in has to end somewhere.
+const USUAL_ROUND_TRIP: f64 = 0.08;
+/// Notes this much before the first beat after the count-in belong to it, beats: who comes in early is judged.
+const EARLY: f64 = 0.4;
+/// The beats are told anew when they have moved by this, seconds: of those that are heard, and of those that are only
+/// known by the clock of the machine (which is good to a few milliseconds).
+const MOVED: (f64, f64) = (0.000_3, 0.003);
+/// Clicks that go unheard until it is said.
+const UNHEARD: f64 = 12.0;
+
+/// Where the round trip is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The clicks are heard in the input.
+    Heard,
+    /// It was measured before.
+    Calibration,
+    /// It is not known.
+    Unknown,
+}
+
+impl Source {
+    /// One word for traces.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Heard => "heard",
+            Self::Calibration => "calibration",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What has become known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// The beats in the input.
+    pub click: Click,
+    /// From where.
+    pub source: Source,
+    /// Round trip and its standard error (or spread), seconds; `None`: not known.
+    pub round_trip: Option<(f64, f64)>,
+    /// The source is another than before.
+    pub news: bool,
+}
+
+/// The metronome of a session.
+pub struct Beat {
+    metronome: Metronome,
+    /// Beats to count in.
+    count_in: f64,
+    link: Link,
+    player: Player,
+    measured: Vec<CalibrationRow>,
+    input_period: u32,
+    pair: Option<DevicePair>,
+    on: bool,
+    /// Number of the train of clicks that was started last.
+    train: u64,
+    known: Option<Known>,
+    /// Notes that begin earlier are not judged, seconds on the capture clock.
+    judged_from: f64,
+    told_unheard: bool,
+}
+
+impl Beat {
+    /// A metronome that does not click yet.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        metronome: Metronome,
+        link: Link,
+        player: Player,
+        measured: Vec<CalibrationRow>,
+    ) -> Self {
+        Self {
+            metronome,
+            count_in: f64::from(config.practice.count_in * metronome.bar()),
+            link,
+            player,
+            measured,
+            input_period: config.audio.period,
+            pair: None,
+            on: false,
+            train: 0,
+            known: None,
+            judged_from: f64::NEG_INFINITY,
+            told_unheard: false,
+        }
+    }
+
+    /// The input is there: its round trip may be known.
+    pub fn input(&mut self, stream: &StreamInfo) {
+        self.pair = Some(pair(stream, self.input_period, &self.player));
+    }
+
+    /// True while it clicks.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Starts it, with its count-in.
+    ///
+    /// # Errors
+    /// There is no output; why.
+    pub fn begin(&mut self) -> Result<(), String> {
+        let status = self.player.status();
+        if status.device.is_none() {
+            let why = status.reason.unwrap_or_else(|| "there is no output device".into());
+            return Err(format!("no metronome: {why}"));
+        }
+        self.train = self.link.board.train().map_or(0, |t| t.number) + 1;
+        self.player.metronome(Some(self.metronome));
+        (self.on, self.known, self.told_unheard) = (true, None, false);
+        self.judged_from = if self.count_in > 0.0 { f64::INFINITY } else { f64::NEG_INFINITY };
+        Ok(())
+    }
+
+    /// Stops it.
+    pub fn end(&mut self) {
+        self.player.metronome(None);
+        self.on = false;
+        self.known = None;
+        if self.judged_from == f64::INFINITY {
+            self.judged_from = f64::NEG_INFINITY;
+        }
+    }
+
+    /// False for what begins at this time in the count-in.
+    #[must_use]
+    pub fn is_judged(&self, onset: f64) -> bool {
+        onset >= self.judged_from
+    }
+
+    /// What has become known of the beats by `now` (seconds on the capture clock), if anything has.
+    pub fn follow(&mut self, now: f64) -> Option<Known> {
+        if !self.on {
+            return None;
+        }
+        let echo = self.link.echo().filter(|e| e.train >= self.train)?;
+        if echo.train > self.train {
+            // The device was lost and is back: the beats lie elsewhere.
+            (self.train, self.known) = (echo.train, None);
+        }
+        let beat = self.metronome.beat_seconds();
+        let measured = self.measured().map(|c| (c.round_trip_ms / 1000.0, c.spread_ms / 1000.0));
+        let (origin, drift, source, round_trip) = match (echo.heard, measured) {
+            (Some(b), _) => (b.origin, b.drift, Source::Heard, Some((b.round_trip, b.error))),
+            (None, Some(known)) => (echo.nominal + known.0, 0.0, Source::Calibration, Some(known)),
+            (None, None) => (echo.nominal + USUAL_ROUND_TRIP, 0.0, Source::Unknown, None),
+        };
+        // The tempo as set; the difference of the two clocks is made good by moving the beats.
+        let beats = ((now - origin) / (beat * (1.0 + drift))).round();
+        let click = Click {
+            origin: origin + beats * beat * drift,
+            tempo: Tempo::new(self.metronome.bpm).ok()?,
+            latency_known: round_trip.is_some(),
+        };
+        let first = click.origin + (self.count_in - EARLY) * beat;
+        if self.count_in > 0.0 && now < first + beat {
+            self.judged_from = first;
+        }
+        let news = self.known.is_none_or(|k| k.source != source);
+        let most = if source == Source::Heard { MOVED.0 } else { MOVED.1 };
+        if !news && self.known.is_some_and(|k| (k.click.origin - click.origin).abs() < most) {
+            return None;
+        }
+        let known = Known { click, source, round_trip, news };
+        self.known = Some(known);
+        Some(known)
+    }
+
+    /// A remark, once: the clicks are looked for and not heard, and their way was never measured.
+    pub fn unheard(&mut self) -> Option<String> {
+        let unknown = self.known.is_some_and(|k| k.source == Source::Unknown);
+        let beats = self.link.board.beat().unwrap_or(0.0);
+        if self.told_unheard || !self.on || !unknown || beats < UNHEARD {
+            return None;
+        }
+        self.told_unheard = true;
+        let how = if self.link.cancel { "the clicks are not heard" } else { "the guitar comes by cable" };
+        Some(format!(
+            "{how} and the latency is not known: timing is judged for evenness; `fretcoach calibrate --tap` measures it"
+        ))
+    }
+
+    /// For the display.
+    #[must_use]
+    pub fn view(&self) -> BeatView {
+        if !self.on {
+            return BeatView::Off;
+        }
+        // What is handed to the device is heard two periods later.
+        let status = self.player.status();
+        let delay = 2.0 * f64::from(status.period) / f64::from(status.rate.max(1));
+        let Some(beat) = self.link.board.beat().map(|b| b - delay / self.metronome.beat_seconds()) else {
+            return BeatView::CountIn(self.count_in as u32);
+        };
+        let left = self.count_in - beat.max(0.0).floor();
+        if left > 0.0 && self.judged_from > f64::NEG_INFINITY {
+            BeatView::CountIn(left as u32)
+        } else {
+            let bar = self.metronome.bar();
+            BeatView::On((beat.max(0.0) as u64 % u64::from(bar)) as u32 + 1, bar)
+        }
+    }
+
+    fn measured(&self) -> Option<&CalibrationRow> {
+        let pair = self.pair.as_ref()?;
+        self.measured.iter().find(|c| c.pair == *pair)
+    }
+}
+
+/// The two devices as they are open now.
+#[must_use]
+pub fn pair(input: &StreamInfo, input_period: u32, player: &Player) -> DevicePair {
+    let output = player.status();
+    DevicePair {
+        host: input.host.clone(),
+        input: input.name.clone(),
+        input_rate: input.rate,
+        input_period,
+        output: output.device.unwrap_or_default(),
+        output_rate: output.rate,
+        output_period: output.period,
+    }
+}
