@@ -1,6 +1,7 @@
 //! Wiring: boot, one session, signals, ordered shutdown.
 
 pub mod boot;
+pub mod calibrate;
 pub mod chatter;
 pub mod hear;
 pub mod input;

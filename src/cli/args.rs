@@ -49,6 +49,18 @@ const TUNER: [&str; 14] = [
     "audio.demo_seed",
 ];
 
+/// Settings on which the round trip depends.
+const CALIBRATION: [&str; 8] = [
+    "audio.host",
+    "audio.input",
+    "audio.output",
+    "audio.channel",
+    "audio.sample_rate",
+    "audio.period",
+    "audio.output_period",
+    "audio.click_volume",
+];
+
 /// Headings of the help, in the order in which they stand there.
 mod heading {
     pub const PRACTICE: &str = "Practice";
@@ -221,6 +233,18 @@ pub fn command() -> Command {
                         .help_heading(heading::PROGRAM)
                         .help("plain lines instead of the live display"),
                 ),
+        )
+        .subcommand(
+            Command::new("calibrate")
+                .about("Measure the latency between your loudspeakers and the guitar's input, and keep it")
+                .args(flags(CALIBRATION.into_iter()))
+                .arg(
+                    Arg::new("tap")
+                        .long("tap")
+                        .action(ArgAction::SetTrue)
+                        .help("strike muted strings along with the clicks (headphones, a guitar by cable)"),
+                )
+                .arg(format(&["text", "json"])),
         )
         .subcommand(
             Command::new("devices")

@@ -10,18 +10,20 @@ use serde_json::json;
 use super::exit::{Exit, Stop};
 use crate::app::chatter::Diverted;
 use crate::app::input::{self, Chosen};
+use crate::app::metronome;
 use crate::app::setup;
 use crate::audio::device::{self, Direction};
 use crate::audio::echo::EchoGate;
 use crate::audio::engine::{Engine, EngineSettings};
 use crate::audio::player::{PlaybackEvent, Player, PlayerSettings};
 use crate::audio::stats::HOP_BUDGET;
+use crate::audio::supervisor::{DeviceEvent, StreamInfo};
 use crate::config::Config;
 use crate::dsp::Analyzer;
 use crate::llm::{Chain, ChatDelta, ChatModel, ChatRequest, Message, Role};
 use crate::span::{Kind, SpanExt, Thread, chain};
 use crate::speech::{self, Voice};
-use crate::store::Store;
+use crate::store::{DevicePair, Store};
 use crate::telemetry::{self, About, Log, Patience};
 
 /// How long the input is listened to.
@@ -82,8 +84,12 @@ pub async fn run(config: Config, silent: bool, as_json: bool) -> Result<Exit, St
     let mut report = Report { checks: Vec::new(), quiet: as_json };
     report.add("settings", State::Good, format!("data folder {}", config.data_dir.display()));
     let store = check_store(&config, &mut report).await;
-    check_input(&config, &mut report).await;
+    let stream = check_input(&config, &mut report).await;
     let player = check_output(&config, &mut report);
+    if let (Some(store), Some(stream), Some(player)) = (&store, &stream, &player) {
+        check_calibration(&config, store, &metronome::pair(stream, config.audio.period, player), &mut report)
+            .await;
+    }
     check_models(&config, &mut report).await;
     check_voices(&config, player.filter(|_| !silent).as_ref(), &mut report).await;
     check_exporter(&config, store, &mut report).await;
@@ -138,7 +144,36 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Store> {
     }
 }
 
-async fn check_input(config: &Config, report: &mut Report) {
+/// Is the latency between these two devices known?
+async fn check_calibration(config: &Config, store: &Store, pair: &DevicePair, report: &mut Report) {
+    let rows = match store.calibrations().await {
+        Ok(rows) => rows,
+        Err(e) => return report.add("latency", State::Bad, chain(&e)),
+    };
+    let tap = if config.audio.direct { " --tap" } else { "" };
+    let how = format!("`fretcoach calibrate{tap}` measures it, `practice --metronome` uses it");
+    match rows.iter().find(|r| r.pair == *pair) {
+        Some(r) => report.add(
+            "latency",
+            State::Good,
+            format!(
+                "{:.1} ms from {} to {} ({}, {})",
+                r.round_trip_ms,
+                pair.output,
+                pair.input,
+                r.method,
+                r.measured_at.strftime("%Y-%m-%d")
+            ),
+        ),
+        None if rows.iter().any(|r| r.pair.same_devices(pair)) => {
+            report.add("latency", State::Off, format!("measured at other rates or periods; {how}"));
+        }
+        None => report.add("latency", State::Off, format!("not measured for these two devices; {how}")),
+    }
+}
+
+/// The device that was opened, if it is one.
+async fn check_input(config: &Config, report: &mut Report) -> Option<StreamInfo> {
     match device::list(&config.audio.host) {
         Ok(devices) => {
             let count = |d| devices.iter().filter(|i| i.direction == d).count();
@@ -161,7 +196,7 @@ async fn check_input(config: &Config, report: &mut Report) {
     if let Chosen::Demo(why) = &chosen {
         let why = why.clone().unwrap_or_else(|| "chosen by audio.input".into());
         report.add("input", State::Off, format!("{why}: the virtual guitarist will play"));
-        return;
+        return None;
     }
     let from_file = matches!(chosen, Chosen::File(_));
     let started = setup::analyzer(&config).and_then(|hearing| {
@@ -171,7 +206,8 @@ async fn check_input(config: &Config, report: &mut Report) {
             .map_err(|e| Stop::because(Exit::Input, &e))
     });
     match started {
-        Ok(engine) => {
+        Ok(mut engine) => {
+            let mut devices = engine.device_events();
             let peak_db = listen(&engine, report.quiet).await;
             let hops = engine.stats().take_window();
             let worst = 100.0 * hops.worst_share(engine.stats().deadline_ns());
@@ -198,8 +234,15 @@ async fn check_input(config: &Config, report: &mut Report) {
                 let state = if hops.overruns * 100 <= hops.hops { State::Good } else { State::Bad };
                 report.add("hearing", state, said);
             }
+            std::iter::from_fn(|| devices.try_recv().ok()).find_map(|event| match event {
+                DeviceEvent::Opened(stream) if !from_file => Some(stream),
+                _ => None,
+            })
         }
-        Err(stop) => report.add("input", State::Bad, stop.message),
+        Err(stop) => {
+            report.add("input", State::Bad, stop.message);
+            None
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod args;
+pub mod calibrate;
 pub mod devices;
 pub mod display;
 pub mod doctor;
@@ -74,6 +75,7 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
             };
             wait(tune::run(config, wishes))
         }
+        "calibrate" => wait(calibrate::run(config, sub.get_flag("tap"), format == "json")),
         "devices" => devices::run(&config, format == "json"),
         "history" => {
             let mut args =
