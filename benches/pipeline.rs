@@ -11,7 +11,7 @@ use fretcoach::audio::guitarist::{Mistakes, Pattern, Performance, perform};
 use fretcoach::audio::live::{self, LiveFrame};
 use fretcoach::audio::resample::Resampler;
 use fretcoach::audio::stats::EngineStats;
-use fretcoach::dsp::event::{DspEvent, FrameReport};
+use fretcoach::dsp::event::{DspEvent, FrameReport, NoisePowers};
 use fretcoach::dsp::{ANALYSIS_RATE, Analyzer, AnalyzerConfig};
 use fretcoach::music::scale::Scale;
 use fretcoach::practice::session::Session;
@@ -32,6 +32,7 @@ fn frame(t: f64) -> DspEvent {
         level_db: -20.0,
         wanted: 0.01,
         unwanted: 1e-5,
+        causes: NoisePowers::default(),
     })
 }
 

@@ -92,7 +92,7 @@ fn colour(room: Room, hop: &mut [f32; HOP], from: usize, noise: &mut Noise) {
             Room::OnlyNoise => 0.1 * noise.next(),
             Room::Silence => 0.0,
             Room::Square => {
-                if (from + i) / 109 % 2 == 0 {
+                if ((from + i) / 109).is_multiple_of(2) {
                     1.0
                 } else {
                     -1.0
