@@ -27,11 +27,14 @@ const CLARITY: f32 = 0.7;
 /// A pitch that was claimed: when it was available, Hz, and whether it is final.
 type Claim = (f64, f64, bool);
 
+/// From a signal to what is claimed of it.
+type Detect = dyn Fn(&[f32]) -> Vec<Claim>;
+
 /// A detector over a whole signal, a claim for each hop that it calls voiced.
 struct Method {
     name: &'static str,
     does: &'static str,
-    run: Box<dyn Fn(&[f32]) -> Vec<Claim>>,
+    run: Box<Detect>,
 }
 
 fn fretcoach(signal: &[f32]) -> Vec<Claim> {

@@ -87,7 +87,7 @@ fn step(bytes: &mut Bytes<'_>, room: usize) -> Step {
             let value = bytes.float();
             Step::Samples(vec![value; usize::from(bytes.short()).min(room)])
         }
-        7 => Step::Skip(u64::from_le_bytes(bytes.take()) >> (op / 10 * 4)),
+        7 => Step::Skip(u64::from_le_bytes(bytes.take()) >> (op / 10 * 4 % 64)),
         8 if op > 127 => Step::Origin(f64::from_le_bytes(bytes.take())),
         8 => Step::Finish,
         _ => Step::Gate(op > 127),
