@@ -1,13 +1,12 @@
 -- How a note was played, as far as it could be heard, and chords.
--- Words are those of the JSON form: attack picked|hammer_on|pull_off|slide, motion steady|vibrato|bend|release|slide,
--- timbre free|palm_mute|harmonic. NULL in sessions from before.
+-- Words are those of the JSON form: attack picked|hammer_on|pull_off|slide, motion steady|vibrato|bend|release|slide.
+-- NULL in sessions from before.
 
 ALTER TABLE notes ADD COLUMN settled_s DOUBLE PRECISION;
 ALTER TABLE notes ADD COLUMN inharmonicity DOUBLE PRECISION;
 ALTER TABLE notes ADD COLUMN attack TEXT;
 ALTER TABLE notes ADD COLUMN motion TEXT;
 ALTER TABLE notes ADD COLUMN motion_cents DOUBLE PRECISION;
-ALTER TABLE notes ADD COLUMN timbre TEXT;
 
 CREATE TABLE chords (
     session_id   TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,

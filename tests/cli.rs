@@ -65,8 +65,10 @@ fn analyze_prints_frames_notes_a_summary_and_last_the_stats() {
         kinds(notes.clone())
             .replace("deviation_ms: null|", "deviation_ms: ")
             .replace("place: null|", "place: "),
-        "cents: number\ndeviation_ms: number\nf0: number\nin_scale: bool\nlevel_db: number\nmidi: number\n\
-         offset: number\nonset: number\nplace: number\nreason: null|object\nt: number\ntype: string\n"
+        "attack: string\ncents: number\nconfidence: number\ndeviation_ms: number\nf0: number\nin_scale: bool\n\
+         inharmonicity: number\nlevel_db: number\nmidi: number\nmotion: string\nmotion_cents: number\n\
+         offset: number\nonset: number\nplace: number\nreason: null|object\nsettled: number\nt: number\n\
+         type: string\n"
     );
     let [.., summary, stats] = &lines[..] else { panic!("too few lines") };
     assert_eq!((&summary["type"], &stats["type"]), (&"summary".into(), &"stats".into()));
@@ -202,7 +204,7 @@ fn history_and_traces_of_a_session() {
         let one: Value = serde_json::from_str(&one.stdout).unwrap();
         assert_eq!(
             kinds([&one]),
-            "advice: list\ngaps: list\nnotes: list\nsession: object\nsummary: object\nwindows: list\n"
+            "advice: list\nchords: list\ngaps: list\nnotes: list\nsession: object\nsummary: object\nwindows: list\n"
         );
         assert_eq!(&one["session"], session);
         assert_eq!(one["notes"].as_array().unwrap().len(), 10);

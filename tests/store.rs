@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fretcoach::cli::history::{self, Format, HistoryArgs};
-use fretcoach::dsp::event::{Attack, ChordEvent, Motion, NoteEvent, PitchClasses, Technique, Timbre};
+use fretcoach::dsp::event::{Attack, ChordEvent, Motion, NoteEvent, PitchClasses, Technique};
 use fretcoach::practice::types::{
     Facts, JudgedChord, JudgedNote, Metric, Reason, Scores, Summary, Tendency, Window,
 };
@@ -50,12 +50,7 @@ fn note(onset: f64, right: bool) -> JudgedNote {
         confidence: 0.93,
         settled: onset + 0.07,
         inharmonicity: Some(0.000_061),
-        technique: Technique {
-            attack: Attack::HammerOn,
-            motion: Motion::Bend,
-            motion_cents: 197.5,
-            timbre: Timbre::Free,
-        },
+        technique: Technique { attack: Attack::HammerOn, motion: Motion::Bend, motion_cents: 197.5 },
         gated: false,
     };
     let reason = (!right).then_some(Reason::NotInScale(60));

@@ -294,6 +294,8 @@ struct Printer {
     out: BufWriter<io::StdoutLock<'static>>,
     /// Notes printed, for the commas between them.
     notes: usize,
+    /// Chords, for the end of a document.
+    chords: Vec<Value>,
     /// The first wrong notes, for the text, and how many came after them.
     wrong: Vec<JudgedNote>,
     further_wrong: usize,
@@ -307,22 +309,25 @@ impl Printer {
         if format == Format::Json {
             write!(out, "{{\n  \"file\": {},\n  \"notes\": [", json!(path.display().to_string()))?;
         }
-        Ok(Self { format, out, notes: 0, wrong: Vec::new(), further_wrong: 0, scale })
+        Ok(Self { format, out, notes: 0, chords: Vec::new(), wrong: Vec::new(), further_wrong: 0, scale })
     }
 
     fn event(&mut self, event: &DspEvent) -> io::Result<()> {
-        if self.format != Format::JsonLines {
-            return Ok(());
+        match (self.format, event) {
+            (Format::JsonLines, DspEvent::Frame(f)) => {
+                let line = json!({"type": "frame", "t": f.t, "w": f.w, "f0": f.f0,
+                    "confidence": f.confidence, "provisional": f.provisional});
+                writeln!(self.out, "{line}")
+            }
+            (Format::JsonLines, DspEvent::Chord(c)) => {
+                writeln!(self.out, "{}", chord_json(c, self.scale.as_ref()))
+            }
+            (Format::Json, DspEvent::Chord(c)) => {
+                self.chords.push(chord_json(c, self.scale.as_ref()));
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        if let DspEvent::Frame(f) = event {
-            let line = json!({"type": "frame", "t": f.t, "w": f.w, "f0": f.f0,
-                "confidence": f.confidence, "provisional": f.provisional});
-            writeln!(self.out, "{line}")?;
-        }
-        if let DspEvent::Chord(c) = event {
-            writeln!(self.out, "{}", chord_json(c, self.scale.as_ref()))?;
-        }
-        Ok(())
     }
 
     /// Notes with their final verdict, as the history keeps them, and the window that they stand in.
@@ -363,7 +368,11 @@ impl Printer {
             Format::Json => {
                 let (summary, stats) = (summary_json(summary), &stats.json()["stats"]);
                 let gap = if self.notes == 0 { "" } else { "\n  " };
-                writeln!(self.out, "{gap}],\n  \"summary\": {summary},\n  \"stats\": {stats}\n}}")?;
+                let chords = Value::from(std::mem::take(&mut self.chords));
+                writeln!(
+                    self.out,
+                    "{gap}],\n  \"chords\": {chords},\n  \"summary\": {summary},\n  \"stats\": {stats}\n}}"
+                )?;
             }
             Format::Text => {
                 write!(self.out, "{}", text::summary(summary))?;
@@ -393,7 +402,6 @@ fn note_json(n: &JudgedNote) -> Value {
         "deviation_ms": n.deviation_ms, "place": n.place, "reason": n.reason, "settled": n.note.settled,
         "confidence": n.note.confidence, "inharmonicity": n.note.inharmonicity, "attack": n.note.technique.attack,
         "motion": n.note.technique.motion, "motion_cents": n.note.technique.motion_cents,
-        "timbre": n.note.technique.timbre,
     })
 }
 

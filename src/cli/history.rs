@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::table::{self, Column};
 use super::text::{self, clock};
-use crate::dsp::event::{Attack, Motion, Technique, Timbre};
+use crate::dsp::event::{Attack, Motion, Technique};
 use crate::music::chord::chord_name;
 use crate::music::note::NoteName;
 use crate::music::scale::Scale;
@@ -439,8 +439,6 @@ fn technique_line(notes: &[JudgedNote]) -> Option<String> {
         ("slides", count(|t| t.motion == Motion::Slide || t.attack == Attack::Slide)),
         ("hammer-ons", count(|t| t.attack == Attack::HammerOn)),
         ("pull-offs", count(|t| t.attack == Attack::PullOff)),
-        ("palm mutes", count(|t| t.timbre == Timbre::PalmMute)),
-        ("harmonics", count(|t| t.timbre == Timbre::Harmonic)),
     ];
     let heard: Vec<String> =
         counts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} ×{n}")).collect();

@@ -118,7 +118,8 @@ pub struct NoteEvent {
     pub gated: bool,
 }
 
-/// How a note was played, as far as it can be heard. The default is a picked, steady, freely sounding note.
+/// How a note was played, as far as it can be heard. The default is a picked, steady note. Palm mutes and harmonics are
+/// not told apart from other notes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Technique {
     /// How its sound began.
@@ -128,8 +129,6 @@ pub struct Technique {
     /// How far the pitch moved, cents: from the start to the target of a bend or slide (negative downwards), from
     /// the middle to the crest of a vibrato. 0 when steady.
     pub motion_cents: f32,
-    /// How the string was held.
-    pub timbre: Timbre,
 }
 
 /// How the sound of a note began.
@@ -162,19 +161,6 @@ pub enum Motion {
     Release,
     /// It slid over frets.
     Slide,
-}
-
-/// How the string was held while it sounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Timbre {
-    /// Free: open or fretted.
-    #[default]
-    Free,
-    /// Damped by the picking hand.
-    PalmMute,
-    /// Touched at a node: natural or artificial harmonic.
-    Harmonic,
 }
 
 /// A stroke has been heard; what it is a stroke of (note, chord, dead string, noise) comes later.

@@ -205,7 +205,7 @@ mod tests {
             names(&sums(&[frame(true, 1e-2, 1e-3, NoisePowers { squeaks, buzz, ..NoisePowers::default() })]))
         };
         assert_eq!(of(3e-4, 8e-4), [NoiseCause::Squeaks]);
-        assert_eq!(of(2e-6, 8e-4), [NoiseCause::Buzz]);
+        assert_eq!(of(5e-7, 8e-4), [NoiseCause::Buzz]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Beat by beat the subdivision is chosen that names the notes most cheaply: each costs what it takes to tell its place
 //! (`ln` of how many there are) and its distance from it, an outlier a bounded amount, and a change of subdivision
-//! [`CHANGE`] (a Viterbi path over the beats). So a lone note off the beat stays an uneven eighth, while three notes on
+//! `CHANGE` (a Viterbi path over the beats). So a lone note off the beat stays an uneven eighth, while three notes on
 //! triplet places are triplets. Swung eighths are one more subdivision, at the place where the off-beats lie; their ratio
 //! costs as much as any fitted number. Consistent swing is thereby no error, and inconsistent swing is.
 

@@ -1,7 +1,7 @@
 //! How uneven: a spread that a few false onsets do not spoil, and how surely it is known.
 //!
-//! The spread is a standard deviation, after the wildest few notes were left out: those beyond [`FAR`] spreads, which
-//! even playing all but never reaches, and at most [`FEW`] of the notes. So a false onset or a single stumble does not
+//! The spread is a standard deviation, after the wildest few notes were left out: those beyond `FAR` spreads, which
+//! even playing all but never reaches, and at most `FEW` of the notes. So a false onset or a single stumble does not
 //! pass for unevenness (it is told as a wrong note instead), while playing that is uneven throughout loses nothing of
 //! its spread: of normal deviations the limit takes 6 in 100,000. What is far off beyond those few counts up to the limit.
 

@@ -190,9 +190,9 @@ impl Store {
         sqlx::query(
             "INSERT INTO notes (session_id, onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, \
              confidence, gated, in_scale, deviation_ms, is_right, place, reason, reason_value, settled_s, \
-             inharmonicity, attack, motion, motion_cents, timbre) \
+             inharmonicity, attack, motion, motion_cents) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-             $21, $22) \
+             $21) \
              ON CONFLICT (session_id, onset_s) DO UPDATE SET offset_s = excluded.offset_s, \
              in_scale = excluded.in_scale, deviation_ms = excluded.deviation_ms, is_right = excluded.is_right, \
              place = excluded.place, reason = excluded.reason, reason_value = excluded.reason_value",
@@ -218,7 +218,6 @@ impl Store {
         .bind(self.word_of(&note.technique.attack)?)
         .bind(self.word_of(&note.technique.motion)?)
         .bind(f64::from(note.technique.motion_cents))
-        .bind(self.word_of(&note.technique.timbre)?)
         .execute(&mut **tx)
         .await
         .map_err(|e| self.failed(e))?;
@@ -456,8 +455,8 @@ impl Store {
     pub async fn notes(&self, session: &SessionId) -> Result<Vec<JudgedNote>, StoreError> {
         let rows = sqlx::query(
             "SELECT onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, confidence, gated, in_scale, \
-             deviation_ms, is_right, place, reason, reason_value, settled_s, inharmonicity, attack, motion, motion_cents, \
-             timbre FROM notes WHERE session_id = $1 ORDER BY onset_s",
+             deviation_ms, is_right, place, reason, reason_value, settled_s, inharmonicity, attack, motion, \
+             motion_cents FROM notes WHERE session_id = $1 ORDER BY onset_s",
         )
         .bind(session.to_string())
         .fetch_all(self.reader())
@@ -540,7 +539,6 @@ impl Store {
             attack: word("attack")?.map_or(Ok(plain.attack), |w| self.word("an attack", &w))?,
             motion: word("motion")?.map_or(Ok(plain.motion), |w| self.word("a motion", &w))?,
             motion_cents: self.get::<Option<f64>>(row, "motion_cents")?.unwrap_or(0.0) as f32,
-            timbre: word("timbre")?.map_or(Ok(plain.timbre), |w| self.word("a timbre", &w))?,
         })
     }
 

@@ -3,10 +3,10 @@
 //!
 //! The click is a chirp above what a string sustains, each with a known sign and level, so that a train of clicks is like
 //! no shifted copy of itself, and a guitar that plays along cannot be taken for it:
-//! 1. [`find`]: a matched filter over the input; clicks whose peaks agree in delay and sign give the delay.
-//! 2. [`follow`]: after each click, the time and level that fit it best (least squares against what was learnt) move a
+//! 1. `find`: a matched filter over the input; clicks whose peaks agree in delay and sign give the delay.
+//! 2. `follow`: after each click, the time and level that fit it best (least squares against what was learnt) move a
 //!    two-state Kalman filter (delay and drift of the two sound cards' clocks).
-//! 3. [`learn`]: the click *as received* (loudspeaker, room, microphone) is the mean of the aligned clicks, each
+//! 3. `learn`: the click *as received* (loudspeaker, room, microphone) is the mean of the aligned clicks, each
 //!    weighted by how little else sounded (block by block), so that the guitar does not get into it.
 //! 4. The learnt click is subtracted at the predicted time, before the analyser: no sample is delayed.
 //!
