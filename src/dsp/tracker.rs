@@ -23,6 +23,8 @@ const TOUCH_POWER: f32 = 30.0;
 const TOUCH_CENTS: f32 = 150.0;
 /// Two onsets closer than this are one stroke: the touch of the pick and the string.
 const ONE_STROKE: u64 = 30 * MS;
+/// The string itself is louder than the touch by this factor.
+const LOUDER: f32 = 4.0;
 /// So long after a stroke that is still undecided, one that rises half as much at the most and brings less energy than
 /// this is its rattle, dB.
 const RATTLE: u64 = 60 * MS;
@@ -348,10 +350,16 @@ impl Tracker {
         if self.sounding.as_ref().is_some_and(touch) {
             self.sounding = None;
         }
-        self.end_note(p.at, clock, sink);
+        // Nobody strikes twice so fast: the stroke before was this one, its pitch told too soon.
+        let same = |s: &mut Sounding| {
+            !s.unheard && p.at.saturating_sub(s.onset) < ONE_STROKE && p.peak < LOUDER * s.peak
+        };
+        let (at, announced) =
+            self.sounding.take_if(same).map_or((p.at, p.announced), |s| (s.onset, s.announced));
+        self.end_note(at, clock, sink);
         self.just_opened = false;
-        let mut note = Sounding::new(p.at, end, pitch, p.peak);
-        note.announced = p.announced;
+        let mut note = Sounding::new(at, end, pitch, p.peak);
+        note.announced = announced;
         self.start(note, clock, sink);
         if let Some(s) = &mut self.sounding {
             for &q in &heard.pitches[..heard.count] {
