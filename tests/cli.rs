@@ -155,7 +155,10 @@ fn json_holds_what_the_lines_hold() {
     let lines = lines(&program, &["--bpm", "120"]);
     let out = program.run(&["analyze", "take.wav", "--format", "json", "--bpm", "120"]).ok();
     let document: Value = serde_json::from_str(&out.stdout).unwrap();
-    assert_eq!(kinds([&document]), "file: string\nnotes: list\nstats: object\nsummary: object\n");
+    assert_eq!(
+        kinds([&document]),
+        "chords: list\nfile: string\nnotes: list\nstats: object\nsummary: object\n"
+    );
     let midi = |notes: Vec<&Value>| notes.iter().map(|n| n["midi"].clone()).collect::<Vec<_>>();
     assert_eq!(midi(document["notes"].as_array().unwrap().iter().collect()), midi(of_type(&lines, "note")));
     assert_eq!(&document["summary"], of_type(&lines, "summary")[0]);
