@@ -42,6 +42,9 @@ const JUMP_HOPS: u32 = 11;
 /// A jump with less than this rise anywhere near it and less energy than before is an old string that rings on.
 const JUMP_RISE: f32 = 1.5;
 const JUMP_LOSS_DB: f32 = -6.0;
+/// … and so is one that lies this much under the peak of the note before (measured: hammer-ons, pull-offs and slides at
+/// most 8 dB, what hums or rings on under a note that has died away nearly always more).
+const JUMP_FADED_DB: f32 = -18.0;
 /// A jump with more rise near it was struck after all, and one that is wider than a hand reaches was too.
 const STROKE_RISE: f32 = 4.0;
 const LEGATO_CENTS: f32 = 550.0;
@@ -360,6 +363,7 @@ impl Tracker {
         self.just_opened = false;
         let mut note = Sounding::new(at, end, pitch, p.peak);
         note.announced = announced;
+        note.mixed = heard.mixed;
         self.start(note, clock, sink);
         if let Some(s) = &mut self.sounding {
             for &q in &heard.pitches[..heard.count] {
@@ -401,14 +405,7 @@ impl Tracker {
     ) {
         let pitch = heard.estimate.map(|e| self.absolute(e.f0));
         let Some(s) = &mut self.sounding else { return };
-        s.peak = s.peak.max(heard.power);
-        let age = heard.end.saturating_sub(s.onset);
-        if s.early.is_none() && age > 100 * MS {
-            s.early = Some(heard.low_power);
-        }
-        if s.late.is_none() && age > 250 * MS {
-            s.late = Some(heard.low_power);
-        }
+        s.hear(heard.end, heard.power, heard.low_power);
         let faded = db(heard.power) < db(s.peak) + FADE_DB;
         let (Some(pitch), Some(e), false) = (pitch, heard.estimate, faded) else {
             s.unvoiced += 1;
@@ -459,7 +456,7 @@ impl Tracker {
     ) {
         let Some(jump) = self.jump.take() else { return };
         let Some(old) = self.sounding_since() else { return };
-        let left = self.sounding.as_ref().map_or(jump.pitch, |s| s.recent);
+        let (left, peak) = self.sounding.as_ref().map_or((jump.pitch, 0.0), |s| (s.recent, s.peak));
         let from = jump.at.saturating_sub(45 * MS).max(old + 20 * MS);
         let near = onsets.strongest(from, jump.at + 25 * MS).filter(|o| o.rise >= JUMP_RISE);
         let (before, after) = self.energy_around(jump.at);
@@ -467,7 +464,8 @@ impl Tracker {
         self.end_note(at, clock, sink);
         self.fresh_from = at;
         self.since = at;
-        if near.is_some() || db(after) - db(before) > JUMP_LOSS_DB {
+        let kept = db(after) - db(before) > JUMP_LOSS_DB && db(heard.power) - db(peak) > JUMP_FADED_DB;
+        if near.is_some() || kept {
             sink(DspEvent::Onset(OnsetEvent { onset: clock.seconds(at), t: clock.seconds(heard.end) }));
             self.start(Sounding::new(at, heard.end, jump.pitch, heard.power), clock, sink);
             if let Some(s) = &mut self.sounding {
@@ -486,6 +484,9 @@ impl Tracker {
             return;
         }
         self.ended = Some((at, self.hz(s.recent)));
+        if s.is_noise(self.hz(s.recent)) {
+            return;
+        }
         let Some(verdict) = s.verdict(at).filter(|v| v.hops >= LEAST_HOPS) else { return };
         let f0 = self.hz(verdict.pitch);
         if is_hum(f0, s.early, s.late) {
