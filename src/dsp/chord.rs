@@ -111,6 +111,8 @@ pub(crate) struct Look {
     pub(crate) second: f32,
     /// Share of what is new that all strings together account for.
     pub(crate) explained: f32,
+    /// Share of the sound's power, 0 to about 1, that lies in new lines.
+    pub(crate) tonal: f32,
 }
 
 /// What a stroke sounds like.
@@ -231,7 +233,7 @@ impl ChordFinder {
         if single >= SINGLE {
             return Heard::OneString;
         }
-        let mut look = Look { single, strings: [0.0; STRINGS], count: 0, second: 0.0, explained: 0.0 };
+        let mut look = Look { single, strings: [0.0; STRINGS], count: 0, second: 0.0, explained: 0.0, tonal: self.tonal };
         let mut shares = [0.0f32; STRINGS];
         while look.count < STRINGS {
             let s = self.best(&left, total, res, true);

@@ -7,6 +7,7 @@
 //! A strum is slow: its strings speak 8 to 30 ms apart. Onsets that follow each other within [`CHAIN`] are one stroke.
 use super::chord::{ChordFinder, Heard as Sound, Look, SINGLE};
 use super::event::{ChordEvent, DspEvent, NoteEvent, PitchClasses};
+use super::note::{DEAD_AFTER, DEAD_DB};
 use super::onset::Onset;
 use super::tracker::{Clock, Heard};
 use super::{ANALYSIS_RATE, DECIMATION, LOW_HOP, cents_between, db};
@@ -30,8 +31,15 @@ const TOUCH_SHARE: f32 = 0.3;
 /// Strokes whose verdict is remembered, and notes that wait for one.
 const STROKES: usize = 8;
 const WAITING: usize = 8;
-/// Smallest share of what is new that is the second string's alone.
-const SECOND: f32 = 0.125;
+/// Smallest share of what is new that is the second string's alone, of that part of it that all strings account for: where
+/// two strings were found, and where more (measured: of 326 strums the lowest 2 in 100 lie at 0.15 and one below, of 250
+/// single notes and noises that looked like two strings half lie below 0.14).
+const SECOND: f32 = 0.15;
+const SECOND_OF_MORE: f32 = 0.125;
+/// Smallest share of the sound that is new lines, unless a chord rings already (of 326 strums one lies below) …
+const TONAL: f32 = 0.6;
+/// … and that the best string alone accounts for: less is a cloud of lines (strums 0.2 to 0.8, kitchen noise 0.1).
+const BEST: f32 = 0.18;
 /// Smallest share that all strings account for: noise is no sum of strings.
 const EXPLAINED: f32 = 0.7;
 /// A strum rises by as much at least; what stirs in noise and still looks like strings mostly does not.
@@ -57,6 +65,8 @@ struct Stroke {
     /// Highest 21 ms mean square since, and the level that a note must reach, dBFS.
     peak: f32,
     threshold_db: f32,
+    /// 21 ms mean square [`DEAD_AFTER`] its last string: muted strings are gone by then.
+    after: Option<f32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +146,7 @@ impl Strums {
             chord: None,
             peak: 0.0,
             threshold_db: 0.0,
+            after: None,
         });
     }
 
@@ -147,6 +158,9 @@ impl Strums {
         {
             s.peak = s.peak.max(power);
             s.threshold_db = heard.threshold_db;
+            if s.after.is_none() && end > s.latest + DEAD_AFTER {
+                s.after = Some(power);
+            }
             if end >= s.latest + LOOK {
                 self.decide(end, end, clock, sink);
             }
@@ -261,9 +275,13 @@ impl Strums {
         let since = |at: u64| low(end.saturating_sub(at));
         let sound = self.finder.look(since(stroke.first), since(stroke.latest), since(until));
         let several = if let Sound::Several(look) = sound { Some(look) } else { None };
+        let dead = stroke.after.is_some_and(|p| db(p) < db(stroke.peak) + DEAD_DB);
         let look = several.filter(|l| {
-            l.explained >= EXPLAINED
-                && l.second >= SECOND
+            !dead
+                && l.explained >= EXPLAINED
+                && l.second * l.explained >= if l.count > 2 { SECOND_OF_MORE } else { SECOND }
+                && (l.tonal >= TONAL || self.ringing.is_some())
+                && l.single >= BEST
                 && db(stroke.peak) >= stroke.threshold_db
                 && stroke.strings[..stroke.count].iter().any(|s| s.2 >= LEAST_RISE)
         });
