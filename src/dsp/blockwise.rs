@@ -38,6 +38,9 @@ const AGAIN_CENTS: f32 = 50.0;
 const OLD: [f32; 4] = [0.8, 2.0, 0.0, 0.0];
 /// A period less likely than this is not claimed.
 const LIKELY: f32 = 0.5;
+/// Nor one in the first moment, decimated samples (5 ms): in the pick's noise and the string's tension as many are
+/// wrong as right then.
+const MOMENT: usize = 64;
 /// Samples right after an onset that are not used: the decimation filter still mixes them with what was before.
 const SLACK: usize = 16;
 /// A hop with more than this many times the energy of each of so many before is the start of a sound, whether or not an
@@ -229,7 +232,7 @@ impl Blockwise {
         let again = if before.is_some_and(|b| same(LOW_RATE / b)) { 1.0 } else { 0.0 };
         self.hunch = Some(LOW_RATE / lag);
         let chance = chance(&YOUNG_CHANCE, best.peak.height, again, consent);
-        (chance >= LIKELY).then_some(Period { chance, ..best })
+        (chance >= LIKELY && since >= MOMENT).then_some(Period { chance, ..best })
     }
 
     /// Factor on the frequency of the period: 2 or 3 when only those partials are there, 1/2 when there are
