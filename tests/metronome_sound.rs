@@ -201,8 +201,7 @@ fn a_take_is_heard_the_same_with_and_without_clicks() {
         );
         disturbed += dirty.sd_ms / 5.0;
     }
-    // None comes from clicks alone (below). Known limit: in each scene one note (of 46 to 50) is told twice.
-    assert!(extra <= 5, "{extra} notes come from clicks");
+    assert_eq!(extra, 0, "notes come from clicks");
     assert!(disturbed > 1.5, "the clicks disturb nothing, so nothing is shown: {disturbed:.2} ms");
 }
 

@@ -45,8 +45,9 @@ pub(super) struct Found {
 pub(super) struct Finder {
     click: [f32; CLICK],
     energy: f32,
-    /// Next position at which a click may begin.
+    /// Next position at which a click may begin, and the first one since all was forgotten.
     next: u64,
+    from: u64,
     peaks: [Peak; PEAKS],
     count: u64,
     /// The highest value of late, until it is known to be a peak: position, value, its neighbours.
@@ -67,6 +68,7 @@ impl Finder {
             click,
             energy,
             next: 0,
+            from: 0,
             peaks: [Peak::default(); PEAKS],
             count: 0,
             best: None,
@@ -77,6 +79,7 @@ impl Finder {
 
     pub(super) fn forget(&mut self, position: u64) {
         self.next = position + HALF as u64;
+        self.from = self.next;
         self.count = 0;
         self.best = None;
         self.last = [0.0; 3];
@@ -164,7 +167,8 @@ impl Finder {
             let (mut due, mut amplitude) = (0, 0.0);
             for m in count.saturating_sub(LOOK_BACK)..count {
                 let other = strikes[(m % STRIKES as u64) as usize].strike;
-                if other.at + delay + JUMP > now {
+                // Not heard yet, or heard before all was forgotten.
+                if other.at + delay + JUMP > now || other.at + delay < self.from as f64 {
                     continue;
                 }
                 due += 1;

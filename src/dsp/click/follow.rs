@@ -3,8 +3,8 @@
 use super::find::Found;
 
 /// Wander of the delay, samples per root second, and of the drift, per root second: quartz clocks hold still, and what
-/// moves is the temperature.
-const WANDER: f64 = 0.01;
+/// moves is the temperature. More would let the guitar under the clicks move the delay.
+const WANDER: f64 = 0.003;
 const DRIFT_WANDER: f64 = 0.1e-6;
 /// Error of a first delay, samples, and of a first drift; and how sure the difference of two clocks is before anything was
 /// heard (consumer sound cards stay within 100 parts in a million).

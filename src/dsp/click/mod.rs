@@ -319,9 +319,10 @@ impl Canceller {
             if end <= from || begin >= to {
                 continue;
             }
-            // Clicks that were under way when the delay was found are left alone: half a click is a click.
+            // Clicks that were under way when the delay was found are left alone: half a click is a click. What comes
+            // before its start is little; by a short way it is over before the click is told.
             if expected.arrival.is_none() {
-                if begin < from {
+                if arrival - (KERNEL as f64) < from {
                     continue;
                 }
                 expected.arrival = Some(arrival);
