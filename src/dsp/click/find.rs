@@ -13,6 +13,8 @@ const LEAST: f32 = 0.4;
 const FAINTEST: f32 = 3e-5;
 /// Fewest clicks that must agree.
 const AGREE: usize = 4;
+/// The same in the midst of a train: any stretch of five is like some other (an m-sequence of length 31), of six none.
+const AGREE_AMIDST: usize = 6;
 /// After the first delay that fits, a louder one is waited for so long, samples (20 ms): a reflection may agree as well as
 /// the direct sound.
 const SECOND_LOOK: u64 = 960;
@@ -165,10 +167,15 @@ impl Finder {
             let sign = peak.value.signum() * strike.level.signum();
             let mut found = Found { pairs: [(0.0, 0.0); LOOK_BACK as usize], many: 0, amplitude: 0.0 };
             let (mut due, mut amplitude) = (0, 0.0);
+            let mut agree = AGREE;
             for m in count.saturating_sub(LOOK_BACK)..count {
                 let other = strikes[(m % STRIKES as u64) as usize].strike;
-                // Not heard yet, or heard before all was forgotten.
-                if other.at + delay + JUMP > now || other.at + delay < self.from as f64 {
+                if other.at + delay + JUMP > now {
+                    continue;
+                }
+                // Heard before all was forgotten.
+                if other.at + delay < self.from as f64 {
+                    agree = AGREE_AMIDST;
                     continue;
                 }
                 due += 1;
@@ -184,7 +191,7 @@ impl Finder {
                     amplitude += p.value / other.level;
                 }
             }
-            let enough = found.many >= AGREE && found.many as f64 >= SHARE * f64::from(due);
+            let enough = found.many >= agree && found.many as f64 >= SHARE * f64::from(due);
             if !enough {
                 continue;
             }

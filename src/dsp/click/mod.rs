@@ -112,7 +112,7 @@ pub struct Canceller {
     active: bool,
     /// Nothing before this position is learnt from: something else was in the input.
     deaf_until: u64,
-    /// Position of the first sample since the start: nothing is remembered of before.
+    /// Position of the first sample since the start or since the way was lost: nothing is remembered of before.
     from: u64,
     taps: [f32; TAPS],
     line: [f32; TAPS - 1 + CHUNK],
@@ -226,7 +226,6 @@ impl Canceller {
     pub fn skip(&mut self, samples: u64) {
         self.position = self.position.saturating_add(samples);
         self.lose();
-        self.from = self.position;
         self.line = [0.0; TAPS - 1 + CHUNK];
         self.next = self.count;
     }
@@ -242,6 +241,8 @@ impl Canceller {
     fn lose(&mut self) {
         self.course = None;
         self.seeking = true;
+        // What was heard until now does not lie where the clicks will be found.
+        self.from = self.position;
         self.template.clear();
         self.finder.forget(self.position);
         self.restart_learning();
