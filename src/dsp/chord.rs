@@ -233,7 +233,14 @@ impl ChordFinder {
         if single >= SINGLE {
             return Heard::OneString;
         }
-        let mut look = Look { single, strings: [0.0; STRINGS], count: 0, second: 0.0, explained: 0.0, tonal: self.tonal };
+        let mut look = Look {
+            single,
+            strings: [0.0; STRINGS],
+            count: 0,
+            second: 0.0,
+            explained: 0.0,
+            tonal: self.tonal,
+        };
         let mut shares = [0.0f32; STRINGS];
         while look.count < STRINGS {
             let s = self.best(&left, total, res, true);
