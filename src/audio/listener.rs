@@ -181,7 +181,7 @@ impl Hops {
     }
 }
 
-/// The loop's state. Built inside the loop's thread, since the analyser may not be moved between threads.
+/// The loop's state. Built inside the loop's thread, so that what hears need not be `Send`.
 pub struct Listener {
     feeds: Consumer<Feed>,
     used: Producer<Feed>,
