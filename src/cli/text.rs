@@ -132,7 +132,8 @@ pub fn note_name(scale: Option<&Scale>, midi: u8) -> String {
 #[must_use]
 pub fn limits(strictness: f64) -> String {
     format!(
-        "wrong: out of the scale, more than {:.0} cents off, or more than {:.0} ms early or late          (less among fast notes), at strictness {strictness}",
+        "wrong: out of the scale, more than {:.0} cents off, or more than {:.0} ms early or late \
+         (less among fast notes), at strictness {strictness}",
         right_cents(strictness),
         right_ms(strictness, f64::INFINITY)
     )
