@@ -85,7 +85,8 @@ const ONSET_SHARE: f32 = 0.2;
 const ONSET_BEFORE: usize = 10;
 /// Before it is this near to the loudest so far (20 dB), in factors of two, it is the touch of the pick.
 const TOUCH_LOG: f32 = 6.6;
-/// Steps after such a touch in which the string follows.
+/// Steps in which such a touch is loudest, and those in which the string follows.
+const TOUCHES: u64 = 3;
 const TOUCH: u64 = 25;
 /// A rise this high that peaked within so many steps, and at least so many ago, is a stroke as soon as the flux says so
 /// too.
@@ -250,8 +251,8 @@ impl OnsetDetector {
         let mut moved = false;
         if let Some((last, before)) = self.last.filter(|l| start < l.0 + refractory) {
             // Too soon after another, unless that was only the touch of the pick, or nothing beside this one.
-            moved =
-                start > last && start < last + TOUCH && self.loudness(last) < self.loudest(start) - TOUCH_LOG;
+            let touch = (last..last + TOUCHES).map(|s| self.loudness(s)).fold(f32::MIN, f32::max);
+            moved = start > last && start < last + TOUCH && touch < self.loudest(start) - TOUCH_LOG;
             if !moved && rise < MUCH_STRONGER * before.max(1.0) {
                 return None;
             }

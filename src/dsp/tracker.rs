@@ -460,7 +460,10 @@ impl Tracker {
         let from = jump.at.saturating_sub(45 * MS).max(old + 20 * MS);
         let near = onsets.strongest(from, jump.at + 25 * MS).filter(|o| o.rise >= JUMP_RISE);
         let (before, after) = self.energy_around(jump.at);
-        let at = near.map(|o| o.at).or_else(|| onsets.softest(from, jump.at + 25 * MS)).unwrap_or(jump.at);
+        // A small rise may be the beat of two strings: the flux dates it better.
+        let clear = near.filter(|o| o.rise >= STROKE_RISE).map(|o| o.at);
+        let soft = || onsets.softest(from, jump.at + 25 * MS);
+        let at = clear.or_else(soft).or(near.map(|o| o.at)).unwrap_or(jump.at);
         self.end_note(at, clock, sink);
         self.fresh_from = at;
         self.since = at;
