@@ -47,6 +47,8 @@ const FLUX_LAG: f32 = 6.2 * STEP as f32;
 /// its flux.
 const NEAR_FLUX: u64 = 6;
 const FLUX_WAIT: u32 = 2;
+/// Of peaks of the flux that are at least so high against the highest, the first is the stroke.
+const ABOUT: f32 = 0.85;
 /// Frames of that past.
 const FLUX_PAST: usize = 8;
 /// Peaks of the flux that are kept: those of 130 ms at least.
@@ -361,11 +363,12 @@ impl OnsetDetector {
         fires.then_some(at)
     }
 
-    /// Where the flux peaked highest between two samples, whether or not it fired.
+    /// Where the flux first peaked about as high as anywhere between two samples, whether or not it fired.
     pub(crate) fn softest(&self, from: u64, to: u64) -> Option<u64> {
         let sample = |step: u64| self.origin + step * STEP as u64 + STEP as u64 / 2;
         let near = self.peaks.iter().filter(|p| p.1 > 0.0 && (from..=to).contains(&sample(p.0)));
-        near.max_by(|a, b| a.1.total_cmp(&b.1)).map(|p| sample(p.0))
+        let highest = near.clone().fold(0.0f32, |m, p| m.max(p.1));
+        near.clone().find(|p| p.1 >= ABOUT * highest).map(|p| sample(p.0))
     }
 
     fn rise_at(&self, step: u64) -> f32 {
