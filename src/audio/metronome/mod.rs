@@ -7,6 +7,11 @@
 //! ```
 //! The click is independent of what the coach says: it goes on beneath the voice, and a stop of the voice does not stop it.
 //! The times of clicks come from whole numbers of beats, so no error adds up.
+//!
+//! The first four or five clicks are in the input until the way is known; they usually fall into the count-in, which is not
+//! judged. Without a count-in what is played on them is judged all the same: a click alone is no note, but the onset of a
+//! note under one may be off by some milliseconds (3 to 5 ms of spread at -6 dB). Nothing is withheld, for whether a note
+//! lies on a click is not known before the way is.
 
 pub mod board;
 pub mod ear;
