@@ -512,7 +512,6 @@ impl Tracker {
                 attack: s.attack,
                 motion: verdict.motion,
                 motion_cents: verdict.motion_cents,
-                ..Technique::default()
             },
             gated: false,
         }));
