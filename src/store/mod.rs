@@ -15,6 +15,7 @@ mod calibrations;
 mod error;
 mod ids;
 pub mod lock;
+mod notes;
 mod schema;
 mod sessions;
 mod spans;

@@ -19,10 +19,10 @@ const DIRECT: std::ops::Range<usize> = BEFORE - 48..BEFORE + 2 * CLICK;
 const MARGIN: usize = KERNEL;
 /// What changes from click to click beside its level (a player who moves in front of the microphone), as share of power. All
 /// that is allowed here lets the guitar in while it plays: with 2e-4 what is left of the clicks rose by 25 dB in 3 s of
-/// playing, with this by 5. While nothing else sounds, a change is learnt at once whatever stands here.
+/// playing, with this by about 7. While nothing else sounds, a change is learnt at once whatever stands here.
 const CHANGE: f32 = 5e-6;
 /// The level may change by this from click to click, unless two in a row say more: with ten times as much the guitar under
-/// the clicks moved it by 1 %.
+/// the clicks moved it by about 1 %.
 const LEVEL_CHANGE: f64 = 0.002;
 /// The click is no longer heard below this share of its first level.
 const GONE: f32 = 0.1;
