@@ -39,7 +39,7 @@ const NOTE_SHARE: f64 = 0.05;
 const TEMPO: f64 = 0.001;
 
 /// What is out of bounds and known to be: recording, what about it, cause. Anything else fails.
-const KNOWN: [(&str, &str, &str); 8] = [
+const KNOWN: [(&str, &str, &str); 5] = [
     (
         "f_pent_1",
         "notes found",
@@ -49,9 +49,6 @@ const KNOWN: [(&str, &str, &str); 8] = [
     ("f_pent_180bpm", "astray", "the same"),
     ("spanish_nylon", "spread", "soft attacks are timed 6 to 8 ms too early or late, one in ten"),
     ("spanish_nylon", "astray", "the same"),
-    ("deadstring__emily_fingering1_rr1", "notes", "a dead string with a pitch to it"),
-    ("deadstring__emily_muted2_rr1", "notes", "a dead string with a pitch to it"),
-    ("noise__kitchen_noise", "notes", "one sound of the kitchen is taken for a note"),
 ];
 
 fn recordings() -> Option<PathBuf> {
