@@ -143,7 +143,7 @@ fn origin(program: &Program, kept: &Kept, source: &str) -> f64 {
 /// Compares clocks to a fraction of a millisecond, so not one sample may be lost on the way: for a machine with nothing else
 /// to do.
 #[test]
-#[ignore = "has not passed yet: needs an idle machine, on a loaded one the input loses 8 ms at a time without a gap being told"]
+#[ignore = "fails: through the rig 2 notes of 64 are extra and the spread is 4.5 ms (9 and 10.8 ms with the clicks left in)"]
 fn a_take_is_heard_under_the_clicks_that_the_microphone_hears() {
     std::thread::scope(|scope| {
         let cleaned = scope.spawn(|| under_clicks(&["--minutes", "0.75"]));
