@@ -8,11 +8,8 @@
 //!
 //! A series is held to a few cents. The wider net of a chroma would take the thirds and fifths of a chord for partials 3, 5
 //! and 6 of a string an octave or two below; a tempered third lies 14 cents from there.
-use std::sync::Arc;
-
-use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
-
+use super::fit::{B_MAX, B_PRIOR};
+use super::transform::Transform;
 use super::{LOW_HOP, LOW_RATE, cents_between};
 
 /// Transform length, decimated samples (171 ms): two neighbouring strings a whole tone apart at E2 are 10 Hz apart.
@@ -50,9 +47,7 @@ const NEAR_RES: f32 = 0.12;
 /// … while the series is not fitted yet within this.
 const ROUGH_CENTS: f32 = 22.0;
 const ROUGH_RES: f32 = 0.3;
-/// Prior on B and its limit, as in [`super::fit`].
-const B_MEAN: f32 = 5e-5;
-const B_MOST: f32 = 6e-4;
+/// How hard B is drawn to its prior.
 const B_PULL: f32 = 36.0;
 /// What a hole takes off the score of a series, by the number of the partial. The first is weak in small bodies and
 /// microphones; the fifth and seventh are what strings a fifth, a fourth or an octave apart do not have in common.
@@ -153,11 +148,8 @@ impl Look {
 
 /// See the module.
 pub(crate) struct ChordFinder {
-    fft: Arc<dyn RealToComplex<f32>>,
+    transform: Transform,
     window: Vec<f32>,
-    input: Vec<f32>,
-    spectrum: Vec<Complex32>,
-    scratch: Vec<Complex32>,
     ring: Vec<f32>,
     written: usize,
     before: Vec<f32>,
@@ -170,14 +162,10 @@ pub(crate) struct ChordFinder {
 
 impl ChordFinder {
     pub(crate) fn new() -> Self {
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(SIZE);
         Self {
             window: (0..SIZE)
                 .map(|i| 0.5 - 0.5 * (std::f32::consts::TAU * (i as f32 + 0.5) / SIZE as f32).cos())
                 .collect(),
-            input: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
             ring: vec![0.0; KEPT],
             written: 0,
             before: vec![0.0; SIZE / 2 + 1],
@@ -185,7 +173,7 @@ impl ChordFinder {
             peaks: [Peak::default(); PEAKS],
             count: 0,
             tonal: 0.0,
-            fft,
+            transform: Transform::new(SIZE),
         }
     }
 
@@ -268,16 +256,9 @@ impl ChordFinder {
     fn magnitudes(&mut self, back: usize, n: usize, after: bool) {
         let start = self.written + 2 * KEPT - back - n;
         let scale = 4.0 / n as f32;
-        self.input.fill(0.0);
-        for (i, x) in self.input[..n].iter_mut().enumerate() {
-            *x = self.ring[(start + i) % KEPT] * self.window[i * SIZE / n];
-        }
-        // Lengths are fixed at construction, so this cannot fail; were it to, it would read as silence.
-        if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
-            self.spectrum.fill(Complex32::default());
-        }
+        let windowed = (0..n).map(|i| self.ring[(start + i) % KEPT] * self.window[i * SIZE / n]);
         let out = if after { &mut self.after } else { &mut self.before };
-        for (m, c) in out.iter_mut().zip(&self.spectrum) {
+        for (m, c) in out.iter_mut().zip(self.transform.of(windowed)) {
             *m = scale * c.norm_sqr().sqrt();
         }
     }
@@ -371,7 +352,7 @@ impl ChordFinder {
     /// The series whose first partial lies near `f`. Gives up as soon as it cannot score higher than `beat`.
     fn series(&self, f: f32, left: &[f32; PEAKS], [top, total, res, beat]: [f32; 4], own: bool) -> Series {
         let peaks = &self.peaks[..self.count];
-        let (mut f1, mut b) = (f, B_MEAN);
+        let (mut f1, mut b) = (f, B_PRIOR.0);
         for rough in [true, false] {
             let mut share = 0.0;
             let (mut sw, mut sx, mut sy, mut sxx, mut sxy) = (0.0f32, 0.0, 0.0, 0.0, 0.0);
@@ -398,12 +379,12 @@ impl ChordFinder {
                 return Series { score: -9.0, ..Series::default() };
             }
             sxx += B_PULL * sw;
-            sxy += B_PULL * sw * B_MEAN;
+            sxy += B_PULL * sw * B_PRIOR.0;
             let det = sw * sxx - sx * sx;
             if det <= 0.0 {
                 break;
             }
-            let slope = ((sw * sxy - sx * sy) / det).clamp(0.0, B_MOST);
+            let slope = ((sw * sxy - sx * sy) / det).clamp(0.0, B_MAX);
             let a = (sy - slope * sx) / sw;
             if a <= 0.0 {
                 break;

@@ -2,11 +2,7 @@
 //!
 //! The decimated signal is thinned out once more (to 3 kHz) and looked at 200 ms at a time (Hann), so that the bins lie
 //! 5 Hz apart: every multiple of 50 and of 60 Hz falls on the middle of one.
-use std::sync::Arc;
-
-use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
-
+use super::transform::Transform;
 use super::wide::wide;
 use super::{LOW_HOP, LOW_RATE};
 
@@ -57,17 +53,13 @@ pub(crate) struct FineSpectrum {
     /// The window as it fills up, and how far it has.
     kept: [f32; KEPT],
     filled: usize,
-    fft: Arc<dyn RealToComplex<f32>>,
+    transform: Transform,
     window: Vec<f32>,
-    input: Vec<f32>,
-    spectrum: Vec<Complex32>,
-    scratch: Vec<Complex32>,
     power: [f32; BINS],
 }
 
 impl FineSpectrum {
     pub(crate) fn new() -> Self {
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(SIZE);
         let turn = std::f64::consts::TAU;
         let shape: Vec<f64> =
             (0..SIZE).map(|i| 0.5 - 0.5 * (turn * (i as f64 + 0.5) / SIZE as f64).cos()).collect();
@@ -87,11 +79,8 @@ impl FineSpectrum {
             kept: [0.0; KEPT],
             filled: 0,
             window: shape.iter().map(|w| (w * norm) as f32).collect(),
-            input: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
             power: [0.0; BINS],
-            fft,
+            transform: Transform::new(SIZE),
         }
     }
 
@@ -114,16 +103,12 @@ impl FineSpectrum {
         if self.filled < KEPT {
             return None;
         }
-        for ((i, x), w) in self.input.iter_mut().zip(&self.kept[KEPT - SIZE..]).zip(&self.window) {
-            *i = x * w;
+        let spectrum = self.transform.under(&self.kept[KEPT - SIZE..], &self.window);
+        for (p, c) in self.power.iter_mut().zip(spectrum) {
+            *p = c.norm_sqr();
         }
         self.kept.copy_within(EVERY * NEW.., 0);
         self.filled = KEPT - EVERY * NEW;
-        // Lengths are fixed at construction, so this cannot fail.
-        self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).ok()?;
-        for (p, c) in self.power.iter_mut().zip(&self.spectrum) {
-            *p = c.norm_sqr();
-        }
         Some(&self.power)
     }
 }

@@ -17,8 +17,8 @@ const PARTIALS: usize = 6;
 /// A partial further than this from its place belongs to something else, cents.
 const STRAY_CENTS: f32 = 45.0;
 /// Prior on the inharmonicity B: mean, standard deviation; most (measured guitar strings).
-const B_PRIOR: (f32, f32) = (5e-5, 1e-4);
-const B_MAX: f32 = 6e-4;
+pub(crate) const B_PRIOR: (f32, f32) = (5e-5, 1e-4);
+pub(crate) const B_MAX: f32 = 6e-4;
 /// Relative standard deviation of (f_k/k)² that the prior is weighed against.
 const SPREAD: f32 = 2e-4;
 /// What a further fit adds to what is known of B: windows overlap, so it is no news for the most part.

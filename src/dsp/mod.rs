@@ -39,6 +39,7 @@ mod scrape;
 mod stroke;
 mod strum;
 mod tracker;
+mod transform;
 mod wide;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::event::NoisePowers;
 use super::filter::LowHistory;
 use super::fine::FineSpectrum;
 use super::hum::Room;
+use super::nsdf::likeness;
 use super::residual::{Residual, SIZE};
 use super::rings_on::{Played, RingsOn};
 use super::scrape::{Look, Scrape};
@@ -154,7 +155,7 @@ impl NoiseMeter {
         self.remember(heard.end, tracker);
         self.look_for_causes(heard.end, low, tracker);
         let residual = self.measured;
-        let likeness = pitch.map_or(0.0, |p| likeness(low, p.0));
+        let likeness = pitch.map_or(0.0, |p| likeness(low.all(), p.0, LIKENESS_LEN));
         let four = |at: usize| self.powers[at..at + 4].iter().sum::<f32>();
         let most = (0..WINDOW_HOPS).map(four).fold(f32::MIN_POSITIVE, f32::max);
         let share = four(WINDOW_HOPS - 1) / most;
@@ -298,19 +299,4 @@ impl NoiseMeter {
         };
         (0.0, noise)
     }
-}
-
-/// How much the newest samples are like those one period of `f0` before, -1..1.
-fn likeness(low: &LowHistory, f0: f32) -> f32 {
-    let x = low.all();
-    let lag = LOW_RATE / f0.max(1.0);
-    let (whole, part) = (lag as usize, lag.fract());
-    let Some(start) = x.len().checked_sub(LIKENESS_LEN + whole + 1) else { return 0.0 };
-    let before = x[start..].windows(2).map(|w| part * w[0] + (1.0 - part) * w[1]);
-    let (mut cross, mut energy) = (0.0f32, 0.0f32);
-    for (a, b) in x[x.len() - LIKENESS_LEN..].iter().zip(before) {
-        cross += a * b;
-        energy += a * a + b * b;
-    }
-    if energy > 0.0 { 2.0 * cross / energy } else { 0.0 }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Sounding {
     pub(crate) last_voiced: u64,
     /// Unvoiced hops in a row.
     pub(crate) unvoiced: u32,
-    /// It began over other strings that go on sounding.
+    /// It began over other strings that go on sounding, so another pitch than its own is theirs, or one common to them.
     pub(crate) mixed: bool,
     /// 21 ms mean square [`DEAD_AFTER`] its onset.
     after: Option<f32>,

@@ -254,3 +254,20 @@ wide! {
         greatest.iter().chain(rest).fold(0.0f32, |a, &b| a.max(b))
     }
 }
+
+/// How much the newest samples of `x`, at most `most` of them, are like those one period of `f0` before, -1..1: the
+/// function at one lag, between whole ones. 0 when less than a hop could be compared.
+pub(super) fn likeness(x: &[f32], f0: f32, most: usize) -> f32 {
+    let lag = LOW_RATE / f0.max(1.0);
+    let (whole, part) = (lag as usize, lag.fract());
+    let compared = x.len().checked_sub(whole + 1).map(|n| n.min(most)).filter(|&n| n >= LOW_HOP);
+    let Some(n) = compared else { return 0.0 };
+    let x = &x[x.len() - (n + whole + 1)..];
+    let (mut cross, mut energy) = (0.0f32, 0.0f32);
+    for (a, b) in x[whole + 1..].iter().zip(x[..=n].windows(2)) {
+        let b = part * b[0] + (1.0 - part) * b[1];
+        cross += a * b;
+        energy += a * a + b * b;
+    }
+    if energy > 0.0 { 2.0 * cross / energy } else { 0.0 }
+}

@@ -7,12 +7,10 @@
 //! about when, and the first step that reaches a share of the bands' highest rise around there, if any, exactly when.
 //! A clear rise that the flux confirms is told at once; else the flux must have peaked. A touch of the pick told too soon
 //! is moved to the string. Onsets are only proposed here; the tracker asks for a pitch.
-use std::sync::Arc;
-
 use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
 
 use super::filter::{BANDS, BandBank};
+use super::transform::Transform;
 use super::wide::wide;
 use super::{ANALYSIS_RATE, HOP};
 
@@ -116,12 +114,9 @@ pub(crate) struct Onset {
 
 /// See the module.
 pub(crate) struct OnsetDetector {
-    fft: Arc<dyn RealToComplex<f32>>,
+    transform: Transform,
     window: Vec<f32>,
     line: Vec<f32>,
-    input: Vec<f32>,
-    spectrum: Vec<Complex32>,
-    scratch: Vec<Complex32>,
     whitener: Vec<f32>,
     /// Noise of each bin.
     hiss: Vec<f32>,
@@ -153,7 +148,6 @@ pub(crate) struct OnsetDetector {
 
 impl OnsetDetector {
     pub(crate) fn new() -> Self {
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(FFT);
         let bins = BINS.1 - BINS.0;
         Self {
             window: (0..FFT)
@@ -164,9 +158,6 @@ impl OnsetDetector {
                 })
                 .collect(),
             line: vec![0.0; FFT],
-            input: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
             whitener: vec![WHITEN_FLOOR; bins],
             hiss: vec![WHITEN_FLOOR; bins],
             log_magnitude: vec![0.0; bins],
@@ -187,7 +178,7 @@ impl OnsetDetector {
             waiting: None,
             frames: 0,
             frozen: false,
-            fft,
+            transform: Transform::new(FFT),
         }
     }
 
@@ -330,14 +321,8 @@ impl OnsetDetector {
     fn push_flux(&mut self, hop: &[f32; HOP]) -> Option<u64> {
         self.line.copy_within(HOP.., 0);
         self.line[FFT - HOP..].copy_from_slice(hop);
-        for ((i, x), w) in self.input.iter_mut().zip(&self.line).zip(&self.window) {
-            *i = x * w;
-        }
-        // Lengths are fixed at construction, so this cannot fail; were it to, the frame would read as silence.
-        if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
-            self.spectrum.fill(Complex32::default());
-        }
-        let loudest = magnitudes(&self.spectrum[BINS.0..BINS.1], &mut self.log_magnitude);
+        let spectrum = self.transform.under(&self.line, &self.window);
+        let loudest = magnitudes(&spectrum[BINS.0..BINS.1], &mut self.log_magnitude);
         let floor = WHITEN_FLOOR.max(WHITEN_SHARE * loudest);
         let decay = if self.frozen { 1.0 } else { WHITEN_DECAY };
         quieten(&mut self.log_magnitude, &mut self.hiss, self.frozen);

@@ -4,12 +4,8 @@
 //! (85 ms, three-term Blackman-Harris, side lobes below -67 dB: Harris 1978) is cut into pieces one partial spacing
 //! wide, so that each holds a valley wherever the partials of a stiff string, or another string that rings on, may
 //! lie; the lowest bin of each stands for the noise of the piece.
-use std::sync::Arc;
-
-use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
-
 use super::LOW_RATE;
+use super::transform::Transform;
 use super::wide::wide;
 
 /// Transform length, decimated samples.
@@ -43,17 +39,13 @@ wide! {
 
 /// See the module.
 pub(crate) struct Residual {
-    fft: Arc<dyn RealToComplex<f32>>,
+    transform: Transform,
     window: Vec<f32>,
-    input: Vec<f32>,
-    spectrum: Vec<Complex32>,
-    scratch: Vec<Complex32>,
     power: Vec<f32>,
 }
 
 impl Residual {
     pub(crate) fn new() -> Self {
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(SIZE);
         let shape: Vec<f64> = (0..SIZE)
             .map(|i| {
                 let p = std::f64::consts::TAU * (i as f64 + 0.5) / SIZE as f64;
@@ -64,11 +56,8 @@ impl Residual {
         let norm = (2.0 / (SIZE as f64 * shape.iter().map(|w| w * w).sum::<f64>())).sqrt();
         Self {
             window: shape.iter().map(|w| (w * norm) as f32).collect(),
-            input: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
             power: vec![0.0; SIZE / 2 + 1],
-            fft,
+            transform: Transform::new(SIZE),
         }
     }
 
@@ -76,14 +65,7 @@ impl Residual {
     pub(crate) fn look(&mut self, x: &[f32]) {
         self.power.fill(0.0);
         let Some(x) = x.len().checked_sub(SIZE).and_then(|from| x.get(from..)) else { return };
-        for ((i, x), w) in self.input.iter_mut().zip(x).zip(&self.window) {
-            *i = x * w;
-        }
-        // Lengths are fixed at construction, so this cannot fail.
-        if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
-            return;
-        }
-        for (p, c) in self.power.iter_mut().zip(&self.spectrum) {
+        for (p, c) in self.power.iter_mut().zip(self.transform.under(x, &self.window)) {
             *p = c.norm_sqr();
         }
     }

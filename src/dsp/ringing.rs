@@ -4,15 +4,14 @@
 //! them foretells itself past the stroke: as much of it as is still found there (all, when the string rings on; none,
 //! when it was damped) is subtracted. What is left belongs to the stroke alone, so its pitch can be told although the
 //! mixture has another one: that of the louder old string, or of a period common to both.
-use std::sync::Arc;
-
 use realfft::num_complex::Complex32;
-use realfft::{RealFftPlanner, RealToComplex};
 
 use super::blockwise::Blockwise;
 use super::filter::{LOW_LEN, LowHistory};
 use super::fit::{Folded, LENGTHS, Partials};
+use super::nsdf::likeness;
 use super::pitch::{Estimate, PitchDetector};
+use super::transform::Transform;
 use super::wide::wide;
 use super::{DECIMATION, HOP, LOW_HOP, LOW_RATE};
 
@@ -62,11 +61,8 @@ pub(crate) struct Rest {
 
 /// See the module.
 pub(crate) struct Ringing {
-    fft: Arc<dyn RealToComplex<f32>>,
+    transform: Transform,
     windows: [Vec<f32>; LENGTHS.len()],
-    input: Vec<f32>,
-    spectrum: Vec<Complex32>,
-    scratch: Vec<Complex32>,
     power: Vec<f32>,
     partials: Partials,
     sound: Folded,
@@ -124,7 +120,6 @@ wide! {
 
 impl Ringing {
     pub(crate) fn new() -> Self {
-        let fft = RealFftPlanner::<f32>::new().plan_fft_forward(SIZE);
         let hann = |n: usize| {
             (0..n)
                 .map(|i| {
@@ -135,9 +130,6 @@ impl Ringing {
         };
         Self {
             windows: LENGTHS.map(hann),
-            input: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
             power: vec![0.0; SIZE / 2 + 1],
             partials: Partials::new(),
             sound: Folded::new(),
@@ -147,7 +139,7 @@ impl Ringing {
             rows: vec![0.0; LINES * REACH],
             rest: LowHistory::new(),
             detector: Blockwise::new(),
-            fft,
+            transform: Transform::new(SIZE),
         }
     }
 
@@ -160,15 +152,7 @@ impl Ringing {
         let Some(w) = (2..LENGTHS.len()).rev().find(|&w| LENGTHS[w] <= room) else { return false };
         let n = LENGTHS[w];
         let x = &low.all()[end - n..end];
-        self.input.fill(0.0);
-        for ((i, x), w) in self.input.iter_mut().zip(x).zip(&self.windows[w]) {
-            *i = x * w;
-        }
-        // Lengths are fixed at construction, so this cannot fail.
-        if self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch).is_err() {
-            return false;
-        }
-        for (p, c) in self.power.iter_mut().zip(&self.spectrum) {
+        for (p, c) in self.power.iter_mut().zip(self.transform.under(x, &self.windows[w])) {
             *p = c.norm_sqr();
         }
         let loudest = self.power[BINS.0..BINS.1].iter().fold(0.0f32, |m, &p| m.max(p));
@@ -254,7 +238,7 @@ impl Ringing {
             }
         }
         let new = dot(x, x) / whole;
-        let likeness = f0.map_or(0.0, |f0| likeness(x, f0));
+        let likeness = f0.map_or(0.0, |f0| likeness(x, f0, n));
         let mut old = 0.0;
         for (v, y) in low.all()[from..].iter().zip(x.iter()) {
             old += (v - y) * (v - y);
@@ -267,20 +251,6 @@ impl Ringing {
         let estimate = self.detector.estimate(&self.rest, (back * DECIMATION) as u64);
         Some(Rest { old: old / whole, new, likeness, estimate })
     }
-}
-
-/// How much a stretch is like itself one period of `f0` before, -1..1; 0 when it is too short to tell.
-fn likeness(x: &[f32], f0: f32) -> f32 {
-    let lag = LOW_RATE / f0.max(1.0);
-    let (whole, part) = (lag as usize, lag.fract());
-    let Some(n) = x.len().checked_sub(whole + 1).filter(|&n| n >= LOW_HOP) else { return 0.0 };
-    let (mut cross, mut energy) = (0.0f32, 0.0f32);
-    for (a, b) in x[whole + 1..].iter().zip(x[..=n].windows(2)) {
-        let b = part * b[0] + (1.0 - part) * b[1];
-        cross += a * b;
-        energy += a * a + b * b;
-    }
-    if energy > 0.0 { 2.0 * cross / energy } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -118,8 +118,6 @@ pub(crate) struct Tracker {
     /// Sample before which nothing sounded as it does now: the last stroke, lost input.
     since: u64,
     sounding: Option<Sounding>,
-    /// Other strings sound with it, so another pitch than its own is theirs, or one common to them.
-    mixed: bool,
     jump: Option<Jump>,
     powers: [f32; POWERS],
     newest: usize,
@@ -141,7 +139,6 @@ impl Tracker {
             pending: None,
             since: 0,
             sounding: None,
-            mixed: false,
             jump: None,
             powers: [0.0; POWERS],
             newest: 0,
@@ -179,7 +176,7 @@ impl Tracker {
 
     /// Pitch of the sounding note, if nothing else sounds with it, Hz.
     pub(crate) fn alone(&self) -> Option<f32> {
-        self.sounding.as_ref().filter(|s| !self.mixed && !s.unheard).map(|s| self.hz(s.recent))
+        self.sounding.as_ref().filter(|s| !s.mixed && !s.unheard).map(|s| self.hz(s.recent))
     }
 
     /// No note sounds and none may be starting.
@@ -371,7 +368,6 @@ impl Tracker {
             }
         }
         self.since = p.at;
-        self.mixed = heard.mixed;
     }
 
     fn start(&mut self, note: Sounding, clock: Clock, sink: &mut impl FnMut(DspEvent)) {
@@ -383,7 +379,6 @@ impl Tracker {
             cents,
         }));
         self.sounding = Some(note);
-        self.mixed = false;
         self.jump = None;
     }
 
@@ -422,10 +417,10 @@ impl Tracker {
             s.add(heard.end, pitch, e.clarity, e.settled);
             s.learn(e.inharmonicity);
             self.jump = None;
-        } else if let Some(octaves) = octave_of(distance).filter(|_| !self.mixed) {
+        } else if let Some(octaves) = octave_of(distance).filter(|_| !s.mixed) {
             s.fold(octaves);
             self.jump = None;
-        } else if !self.mixed {
+        } else if !s.mixed {
             let window = (e.window * ANALYSIS_RATE as f32) as u64;
             match &mut self.jump {
                 Some(j) if (j.pitch - pitch).abs() < AGREE_CENTS => {
