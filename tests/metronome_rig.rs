@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use common::process::{Program, Running};
 use common::rig::Rig;
-use common::session::{Fit, Kept, RATE, SCALE, Take, Trace, json};
+use common::session::{Fit, Kept, RATE, Take, Trace, json, practise};
 use common::wav::{Wav, align};
-use fretcoach::audio::guitarist::{Pattern, Performance, perform};
 use fretcoach::audio::metronome::measure;
-use fretcoach::music::scale::Scale;
 use fretcoach::names::{attr, op, span};
 use serde_json::Value;
 
@@ -28,37 +26,8 @@ fn program(rig: &Rig) -> Program {
 
 /// Practises with a metronome on the rig's devices; returns when it counts in.
 #[track_caller]
-fn practise(program: &Program, bpm: &str, further: &[&str]) -> Running {
-    let mut args = vec!["practice", "--plain", "--host", "pulseaudio", "--input", "guitar.monitor"];
-    args.extend(["--output", "speakers", "--scale", SCALE, "--bpm", bpm, "--metronome", "--no-speech"]);
-    args.extend(["--coach-every", "60s"]);
-    args.extend(further);
-    let mut running = program.spawn(&args);
-    running.wait_for("listening to", SOON);
-    running
-}
-
-/// Plays a take into the guitar, to its end.
-#[track_caller]
-fn play(rig: &Rig, take: &Take) {
-    let file = rig.dir().join("take.wav");
-    take.write(&file);
-    let status = rig.play_guitar(&file).wait().expect("paplay is a child of this process");
-    assert!(status.success(), "paplay ended with {status}");
-}
-
-fn take(bpm: f64, bars: u32, seed: u64) -> Take {
-    let (samples, truth) = perform(&Performance {
-        scale: Scale::parse(SCALE).expect("a scale"),
-        bpm,
-        pattern: Pattern::Mixed,
-        mistakes: "timing=8".parse().expect("mistakes"),
-        seed,
-        sample_rate: RATE,
-        bars,
-        ..Performance::default()
-    });
-    Take { wav: Wav::mono(RATE, samples), truth }
+fn with_metronome(program: &Program, bpm: f64, further: &[&str]) -> Running {
+    practise(program, bpm, &[&["--metronome", "--no-speech", "--coach-every", "60s"], further].concat())
 }
 
 /// Where clicks and notes are in a recording of the guitar's input, seconds.
@@ -171,11 +140,11 @@ fn under_clicks(further: &[&str]) -> Outcome {
     let rig = Rig::start();
     let program = program(&rig);
     let _loopback = rig.loopback(DELAY, LEVEL);
-    let take = take(88.0, 10, 5);
+    let take = Take::at(88.0, 10, "timing=8", 5);
     let recording = rig.record("guitar.monitor", &rig.dir().join("heard.wav"));
     let mut args = vec!["--click-subdivision", "2"];
     args.extend(further);
-    let mut running = practise(&program, "90", &args);
+    let mut running = with_metronome(&program, 90.0, &args);
     let direct = further.contains(&"--direct");
     if direct {
         std::thread::sleep(Duration::from_secs(4));
@@ -183,7 +152,7 @@ fn under_clicks(further: &[&str]) -> Outcome {
         running.wait_for("the clicks are heard after", SOON);
         std::thread::sleep(Duration::from_secs(1));
     }
-    play(&rig, &take);
+    take.play(&rig);
     running.wait().ok();
     let recorded = find(&recording.stop(), &take, 60.0 / 180.0);
     let kept = Kept::read(&program, "latest");
@@ -252,12 +221,13 @@ fn the_latency_is_measured_kept_and_used() {
     assert_eq!(named(op::CALIBRATION), 3, "{traces}");
 
     // By cable the clicks are not looked for: the latency is the one that was measured.
-    let take = take(BPM, 6, 6);
+    let take = Take::at(BPM, 6, "timing=8", 6);
     let recording = rig.record("guitar.monitor", &rig.dir().join("heard.wav"));
-    let mut running = practise(&program, "90", &["--direct", "--click-accent", "0", "--minutes", "0.5"]);
+    let mut running =
+        with_metronome(&program, 90.0, &["--direct", "--click-accent", "0", "--minutes", "0.5"]);
     running.wait_for("as measured by `fretcoach calibrate`", SOON);
     std::thread::sleep(Duration::from_secs(4));
-    play(&rig, &take);
+    take.play(&rig);
     running.wait().ok();
     let recorded = find(&recording.stop(), &take, 60.0 / BPM);
     let kept = Kept::read(&program, "latest");

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use common::process::{Program, Running, Tmux};
 use common::rig::Rig;
-use common::session::{BPM, Fit, Kept, Note, RATE, SCALE, Take, Trace, assert_scores_agree, json};
+use common::session::{
+    BPM, Fit, Kept, Note, RATE, SCALE, SOON, Take, Trace, assert_scores_agree, json, practise,
+};
 use common::wav::{Wav, align, one_voice_at_a_time, resample, rms, speech_bursts};
 use fretcoach::config::{Llm, Speech};
 use fretcoach::names::{attr, op, span};
@@ -19,8 +21,6 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// Longest wait for what takes a second or two on a machine that is not overloaded.
-const SOON: Duration = Duration::from_secs(30);
 /// Timing, intonation, wrong notes and string noise, each by a little.
 const MISTAKES: &str = "timing=14,wrong=0.08,detune=9,offset=-7,noise=0.15";
 /// Words per minute: fast, so that advice is over before the next comes and the tests do not last.
@@ -35,27 +35,6 @@ const POINTS: f64 = 2.0;
 /// The program, its sound on the rig.
 fn program(rig: &Rig) -> Program {
     Program::fretcoach().on(rig).env("FRETCOACH_ESPEAK_SPEED", SPEED.to_string())
-}
-
-/// Starts practising on the rig's devices and waits until the guitar is listened to.
-#[track_caller]
-fn practise(program: &Program, further: &[&str]) -> Running {
-    let bpm = BPM.to_string();
-    let mut args = vec!["practice", "--plain", "--host", "pulseaudio", "--input", "guitar.monitor"];
-    args.extend(["--output", "speakers", "--scale", SCALE, "--bpm", &bpm]);
-    args.extend(further);
-    let mut running = program.spawn(&args);
-    running.wait_for("listening to", SOON);
-    running
-}
-
-/// Plays a take into the guitar, to its end.
-#[track_caller]
-fn play(rig: &Rig, take: &Take) {
-    let file = rig.dir().join("take.wav");
-    take.write(&file);
-    let status = rig.play_guitar(&file).wait().expect("paplay is a child of this process");
-    assert!(status.success(), "paplay ended with {status}");
 }
 
 /// The summary that `fretcoach analyze` makes of the same sound.
@@ -180,8 +159,8 @@ fn a_take_is_heard_scored_and_coached() {
     let take = Take::new(12, MISTAKES, 11);
     let recording = rig.record_speakers(&rig.dir().join("said.wav"));
     let from = Timestamp::now();
-    let running = practise(&program, &["--direct", "--coach-every", "10s", "--minutes", "0.6"]);
-    play(&rig, &take);
+    let running = practise(&program, BPM, &["--direct", "--coach-every", "10s", "--minutes", "0.6"]);
+    take.play(&rig);
     let ended = running.wait().ok();
     let heard = Heard { wav: recording.stop(), from };
     assert_eq!(ended.stderr, "", "complaints of a session without fault");
@@ -248,10 +227,10 @@ fn the_coachs_own_voice_is_no_playing() {
     let _loopback = rig.loopback(DELAY, gain);
     let recording = rig.record("guitar.monitor", &rig.dir().join("heard.wav"));
     let practice = ["--coach-every", "12s", "--minutes", "0.58"];
-    let running = practise(&guarded, &practice);
+    let running = practise(&guarded, BPM, &practice);
     // The same without the guard, to see that there is something to guard against.
-    let fooled = practise(&deceived, &["--direct", "--no-speech", "--minutes", "0.56"]);
-    play(&rig, &take);
+    let fooled = practise(&deceived, BPM, &["--direct", "--no-speech", "--minutes", "0.56"]);
+    take.play(&rig);
     running.wait().ok();
     fooled.wait().ok();
     let recorded = recording.stop();
@@ -318,13 +297,13 @@ fn a_device_is_lost(what: &str, fault: fn(&Rig, &mut Running)) {
     let rig = Rig::start();
     let program = program(&rig);
     let (before, after) = (Take::new(2, MISTAKES, 21), Take::new(2, MISTAKES, 22));
-    let mut running = practise(&program, &["--direct", "--coach-every", "60s"]);
+    let mut running = practise(&program, BPM, &["--direct", "--coach-every", "60s"]);
     let begun = Instant::now();
-    play(&rig, &before);
+    before.play(&rig);
     fault(&rig, &mut running);
     running.wait_for("is back after", SOON);
     let between = begun.elapsed().as_secs_f64();
-    play(&rig, &after);
+    after.play(&rig);
     running.interrupt();
     let ended = running.wait().ok();
 
@@ -376,8 +355,8 @@ fn interrupted_once() {
     let take = Take::new(2, MISTAKES, 31);
     let recording = rig.record_speakers(&rig.dir().join("said.wav"));
     let from = Timestamp::now();
-    let running = practise(&program, &["--direct"]);
-    play(&rig, &take);
+    let running = practise(&program, BPM, &["--direct"]);
+    take.play(&rig);
     running.interrupt();
     let ended = running.wait().ok();
     let heard = Heard { wav: recording.stop(), from };
@@ -401,8 +380,8 @@ fn interrupted_twice() {
     let rig = Rig::start();
     let program = program(&rig);
     let take = Take::new(2, MISTAKES, 32);
-    let mut running = practise(&program, &["--direct"]);
-    play(&rig, &take);
+    let mut running = practise(&program, BPM, &["--direct"]);
+    take.play(&rig);
     running.interrupt();
     // The summary is there, and takes seconds to be spoken.
     running.wait_for("coach (", SOON);
@@ -426,7 +405,7 @@ fn killed() {
     let take = Take::new(4, MISTAKES, 33);
     let file = rig.dir().join("take.wav");
     take.write(&file);
-    let running = practise(&program, &["--direct"]);
+    let running = practise(&program, BPM, &["--direct"]);
     let listened_from = Instant::now();
     let mut player = rig.play_guitar(&file);
     std::thread::sleep(KILLED_AT);
@@ -567,7 +546,7 @@ fn not_drawn(screen: &str) -> Option<&str> {
 fn one_program_at_a_time_captures_on_a_data_folder() {
     let rig = Rig::start();
     let program = program(&rig);
-    let running = practise(&program, &["--no-speech"]);
+    let running = practise(&program, BPM, &["--no-speech"]);
     let second = program.run(&["practice", "--plain", "--input", "demo"]);
     assert_eq!(second.code(), Some(6), "{}\n{}", second.stdout, second.stderr);
     assert_eq!((second.stdout.as_str(), second.stderr.lines().count()), ("", 1), "{}", second.stderr);

@@ -125,6 +125,14 @@ fn flags(keys: impl Iterator<Item = &'static str>) -> Vec<Arg> {
     keys.map(|k| flag(settings::by_key(k).expect("flags name settings of the table"))).collect()
 }
 
+fn plain() -> Arg {
+    Arg::new("plain")
+        .long("plain")
+        .action(ArgAction::SetTrue)
+        .help_heading(heading::PROGRAM)
+        .help("plain lines instead of the live display")
+}
+
 fn format(values: &'static [&'static str]) -> Arg {
     Arg::new("format")
         .long("format")
@@ -182,13 +190,7 @@ pub fn command() -> Command {
                         .help_heading(heading::PROGRAM)
                         .help("no web pages (this version has none)"),
                 )
-                .arg(
-                    Arg::new("plain")
-                        .long("plain")
-                        .action(ArgAction::SetTrue)
-                        .help_heading(heading::PROGRAM)
-                        .help("plain lines instead of the live display"),
-                ),
+                .arg(plain()),
         )
         .subcommand(
             Command::new("analyze")
@@ -226,13 +228,7 @@ pub fn command() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("list the tunings that are known by name"),
                 )
-                .arg(
-                    Arg::new("plain")
-                        .long("plain")
-                        .action(ArgAction::SetTrue)
-                        .help_heading(heading::PROGRAM)
-                        .help("plain lines instead of the live display"),
-                ),
+                .arg(plain()),
         )
         .subcommand(
             Command::new("calibrate")

@@ -16,7 +16,7 @@ use super::residual::{Residual, SIZE};
 use super::rings_on::{Played, RingsOn};
 use super::scrape::{Look, Scrape};
 use super::tracker::{Heard, Resolution, Tracker};
-use super::{ANALYSIS_RATE, DECIMATION, HOP, LOW_HOP, LOW_RATE};
+use super::{ANALYSIS_RATE, DECIMATION, HOP, LOW_HOP};
 
 /// Hops between hearing and judging (37 ms): longer than an onset takes to be found.
 const DELAY: usize = 7;

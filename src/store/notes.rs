@@ -89,15 +89,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn notes(&self, session: &SessionId) -> Result<Vec<JudgedNote>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, confidence, gated, in_scale, \
+        let rows = self.rows_of(session, "SELECT onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, confidence, gated, in_scale, \
              deviation_ms, is_right, place, reason, reason_value, settled_s, inharmonicity, attack, motion, \
-             motion_cents FROM notes WHERE session_id = $1 ORDER BY onset_s",
-        )
-        .bind(session.to_string())
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+             motion_cents FROM notes WHERE session_id = $1 ORDER BY onset_s").await?;
         rows.iter()
             .map(|row| {
                 let midi: i64 = self.get(row, "midi")?;
@@ -135,14 +129,13 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn chords(&self, session: &SessionId) -> Result<Vec<JudgedChord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT onset_s, offset_s, decided_s, classes, bass, level_db, confidence, gated, in_scale, \
+        let rows = self
+            .rows_of(
+                session,
+                "SELECT onset_s, offset_s, decided_s, classes, bass, level_db, confidence, gated, in_scale, \
              deviation_ms FROM chords WHERE session_id = $1 ORDER BY onset_s",
-        )
-        .bind(session.to_string())
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+            )
+            .await?;
         rows.iter()
             .map(|row| {
                 let unreadable = |e| self.unreadable("a chord", e);

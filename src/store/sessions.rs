@@ -378,15 +378,14 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn windows(&self, session: &SessionId) -> Result<Vec<WindowRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT idx, start_s, end_s, closed_at, pitch_accuracy, scale_conformity, timing_stability, \
+        let rows = self
+            .rows_of(
+                session,
+                "SELECT idx, start_s, end_s, closed_at, pitch_accuracy, scale_conformity, timing_stability, \
              noise_control, overall, weakest, strongest, facts_json, dsp_json \
              FROM windows WHERE session_id = $1 ORDER BY idx",
-        )
-        .bind(session.to_string())
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+            )
+            .await?;
         rows.iter()
             .map(|row| {
                 let index: i64 = self.get(row, "idx")?;
@@ -425,14 +424,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn advice(&self, session: &SessionId) -> Result<Vec<AdviceRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, kind, given_at, at_s, window_idx, body, source, prompt_version, spoken, trace_id, span_id \
-             FROM advice WHERE session_id = $1 ORDER BY given_at, id",
-        )
-        .bind(session.to_string())
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        let rows = self.rows_of(session, "SELECT id, kind, given_at, at_s, window_idx, body, source, prompt_version, spoken, trace_id, span_id \
+             FROM advice WHERE session_id = $1 ORDER BY given_at, id").await?;
         rows.iter()
             .map(|row| {
                 let id: String = self.get(row, "id")?;
@@ -461,11 +454,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn gaps(&self, session: &SessionId) -> Result<Vec<GapRow>, StoreError> {
-        let rows = sqlx::query("SELECT from_s, to_s, cause FROM gaps WHERE session_id = $1 ORDER BY seq")
-            .bind(session.to_string())
-            .fetch_all(self.reader())
-            .await
-            .map_err(|e| self.failed(e))?;
+        let rows = self
+            .rows_of(session, "SELECT from_s, to_s, cause FROM gaps WHERE session_id = $1 ORDER BY seq")
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(GapRow {
@@ -475,6 +466,16 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Rows of a query whose one parameter is the session.
+    pub(super) async fn rows_of(
+        &self,
+        session: &SessionId,
+        query: &'static str,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        let found = sqlx::query(query).bind(session.to_string()).fetch_all(self.reader()).await;
+        found.map_err(|e| self.failed(e))
     }
 
     pub(super) fn get<'r, T>(&self, row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>

@@ -3,13 +3,15 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 use fretcoach::audio::guitarist::{Pattern, Performance, TruthNote, perform};
 use fretcoach::music::scale::Scale;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::process::Program;
+use super::process::{Program, Running};
+use super::rig::Rig;
 use super::wav::Wav;
 
 /// Rate of the takes and of the rig's devices, Hz.
@@ -18,6 +20,8 @@ pub const RATE: u32 = 48_000;
 pub const SCALE: &str = "A minor pentatonic";
 /// See [`SCALE`].
 pub const BPM: f64 = 90.0;
+/// Longest wait for what takes a second or two on a machine that is not overloaded.
+pub const SOON: Duration = Duration::from_secs(30);
 /// A note is the one that was played when their onsets are this close, seconds: far below the distance of two notes
 /// (0.17 s for a sixteenth at [`BPM`]).
 const SAME_ONSET: f64 = 0.06;
@@ -34,9 +38,14 @@ pub struct Take {
 impl Take {
     /// So many bars of four beats with these mistakes, of runs, thirds, sequences and riffs.
     pub fn new(bars: u32, mistakes: &str, seed: u64) -> Self {
+        Self::at(BPM, bars, mistakes, seed)
+    }
+
+    /// The same at another tempo.
+    pub fn at(bpm: f64, bars: u32, mistakes: &str, seed: u64) -> Self {
         let (samples, truth) = perform(&Performance {
             scale: Scale::parse(SCALE).expect("a scale"),
-            bpm: BPM,
+            bpm,
             pattern: Pattern::Mixed,
             mistakes: mistakes.parse().expect("mistakes as the guitarist reads them"),
             seed,
@@ -51,6 +60,27 @@ impl Take {
     pub fn write(&self, path: &Path) {
         self.wav.write(path);
     }
+
+    /// Plays it into the rig's guitar, to its end.
+    #[track_caller]
+    pub fn play(&self, rig: &Rig) {
+        let file = rig.dir().join("take.wav");
+        self.write(&file);
+        let status = rig.play_guitar(&file).wait().expect("paplay is a child of this process");
+        assert!(status.success(), "paplay ended with {status}");
+    }
+}
+
+/// Starts practising on the rig's devices and waits until the guitar is listened to.
+#[track_caller]
+pub fn practise(program: &Program, bpm: f64, further: &[&str]) -> Running {
+    let bpm = bpm.to_string();
+    let mut args = vec!["practice", "--plain", "--host", "pulseaudio", "--input", "guitar.monitor"];
+    args.extend(["--output", "speakers", "--scale", SCALE, "--bpm", &bpm]);
+    args.extend(further);
+    let mut running = program.spawn(&args);
+    running.wait_for("listening to", SOON);
+    running
 }
 
 /// A note as the program stored it.
