@@ -62,6 +62,7 @@ pub mod coach;
 pub mod config;
 pub mod dsp;
 pub mod http;
+pub mod hub;
 pub mod llm;
 pub mod music;
 pub mod names;

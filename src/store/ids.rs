@@ -58,6 +58,14 @@ id!(
     AdviceId
 );
 id!(
+    /// A practice plan (`practice_id` in traces).
+    PlanId
+);
+id!(
+    /// A chat with the coach.
+    ChatId
+);
+id!(
     /// A running process that writes to the store.
     InstanceId
 );

@@ -34,7 +34,7 @@ use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
 
 pub use calibrations::{CalibrationRow, DevicePair};
 pub use error::StoreError;
-pub use ids::{AdviceId, InstanceId, SessionId, UserId};
+pub use ids::{AdviceId, ChatId, InstanceId, PlanId, SessionId, UserId};
 pub use lock::{CaptureLock, LockError};
 pub use spans::{
     DeliveryRow, DeliveryState, Owner, Resend, SpanFilter, SpanRow, SpanStatus, StoredTrace, TraceRow,

@@ -17,12 +17,13 @@ pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"FrCo");
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// In order; a landed one is never edited.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "practice", include_str!("../../migrations/0001_practice.sql")),
     (2, "traces", include_str!("../../migrations/0002_traces.sql")),
     (3, "technique", include_str!("../../migrations/0003_technique.sql")),
     (4, "timing", include_str!("../../migrations/0004_timing.sql")),
     (5, "calibration", include_str!("../../migrations/0005_calibration.sql")),
+    (6, "hub", include_str!("../../migrations/0006_hub.sql")),
 ];
 
 /// The newest schema that this program knows.

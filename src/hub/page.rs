@@ -1,0 +1,57 @@
+//! Renders pages from their templates, and serves what they load: style sheet and scripts.
+
+use std::sync::OnceLock;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use minijinja::{Environment, Value, context};
+
+use super::{Hub, HubError, Viewer};
+
+/// Templates by name; every name ends in `.html`, so that values are escaped.
+const TEMPLATES: &[(&str, &str)] = &[
+    ("base.html", include_str!("../../assets/hub/base.html")),
+    ("message.html", include_str!("../../assets/hub/message.html")),
+];
+
+/// Files that pages load: path below `/assets/`, media type, text.
+const ASSETS: &[(&str, &str, &str)] =
+    &[("style.css", "text/css; charset=utf-8", include_str!("../../assets/hub/style.css"))];
+
+fn environment() -> &'static Environment<'static> {
+    static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| {
+        let mut environment = Environment::new();
+        for (name, text) in TEMPLATES {
+            environment.add_template(name, text).expect("templates are tested");
+        }
+        environment
+    })
+}
+
+/// A page: `template` with `values`, plus `user` and `nav` (the page's entry in the navigation: `live`, `history`, …).
+///
+/// # Errors
+/// [`HubError`] (500) when the template asks for what it was not given; tests render every page.
+pub fn render(viewer: &Viewer, nav: &str, template: &str, values: Value) -> Result<Response, HubError> {
+    let all = context! { user => viewer.user.clone(), nav, ..values };
+    let page = environment().get_template(template).and_then(|t| t.render(all)).map_err(|e| HubError {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        said: format!("the page {template} could not be made: {e:#}"),
+    })?;
+    Ok(Html(page).into_response())
+}
+
+/// Style sheet and scripts.
+pub fn routes() -> Router<Hub> {
+    ASSETS.iter().fold(Router::new(), |router, (name, media, text)| {
+        router.route(&format!("/assets/{name}"), get(|| async { ([(header::CONTENT_TYPE, *media)], *text) }))
+    })
+}
+
+/// What is not there.
+pub async fn not_found() -> HubError {
+    HubError::not_found("there is no such page; begin at /")
+}
