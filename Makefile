@@ -6,7 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz rig-demo measure fmt deps
+.PHONY: help run test bench deb fuzz rig-demo measure fmt deps
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: ## Check format, lints and docs, and run all tests
 bench: ## Run the benches
 	@scripts/install-deps build run test
 	@cargo bench --locked --benches $(ARGS)
+
+deb: ## Build a Debian package: program, manual page, shell completions, systemd unit
+	@scripts/install-deps build
+	@scripts/deb $(ARGS)
 
 fuzz: ## Throw random sound and files at what hears and reads, an hour each (ARGS='60 file': a minute of one)
 	@scripts/fuzz $(ARGS)

@@ -263,6 +263,16 @@ pub fn command() -> Command {
                 .arg(Arg::new("quiet").long("quiet").action(ArgAction::SetTrue).help("play nothing aloud"))
                 .arg(format(&["text", "json"])),
         )
+        .subcommand(
+            Command::new("completions").about("Print the completions for a shell").arg(
+                Arg::new("shell")
+                    .value_name("SHELL")
+                    .required(true)
+                    .value_parser(clap::value_parser!(clap_complete::Shell))
+                    .help("bash, zsh, fish, elvish or powershell"),
+            ),
+        )
+        .subcommand(Command::new("man").about("Print the manual page"))
 }
 
 /// The settings given as flags of the chosen command (and the global ones), as (key, text).

@@ -8,6 +8,7 @@ pub mod display;
 pub mod doctor;
 pub mod exit;
 pub mod history;
+pub mod manual;
 pub mod plain;
 pub mod report;
 pub mod screen;
@@ -54,6 +55,12 @@ pub fn main() -> ExitCode {
 
 fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
     let (name, sub) = matches.subcommand().expect("clap requires a subcommand");
+    // These tell about the program and need neither settings nor a data folder.
+    match name {
+        "completions" => return manual::completions(sub),
+        "man" => return manual::page(),
+        _ => {}
+    }
     let config = boot::config(args::given(sub), sub.get_one::<String>("config").map(String::as_str))?;
     let format = sub.try_get_one::<String>("format").ok().flatten().map_or("text", String::as_str);
     match name {
