@@ -7,6 +7,7 @@
 pub mod load;
 pub mod settings;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub deployment: String,
     /// `production` or `development`.
     pub env: String,
+    /// Where the Hub is served.
+    pub hub: Hub,
     /// What is practised and how strictly it is judged.
     pub practice: Practice,
     /// Sound in and out.
@@ -43,6 +46,7 @@ impl Default for Config {
             user: "default".into(),
             deployment: "fretcoach-studio".into(),
             env: "production".into(),
+            hub: Hub::default(),
             practice: Practice::default(),
             audio: Audio::default(),
             llm: Llm::default(),
@@ -66,6 +70,45 @@ impl Config {
             .map(Secret::new);
         let given = keys.into_iter().chain(fallbacks).filter(|s| !s.is_empty()).cloned();
         given.chain(in_urls).collect()
+    }
+}
+
+/// Where the Hub is served, and to whom.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hub {
+    /// Address to listen at. Requests from any other than a loopback address need a token.
+    #[serde(deserialize_with = "address")]
+    pub bind: IpAddr,
+    /// Port; 0: a free one.
+    pub port: u16,
+    /// Names (with or without port) that a browser may use besides the loopback names and the bound address.
+    pub hosts: Vec<String>,
+    /// A reverse proxy stands before the Hub: the peer's address says nothing, so that every request needs a token, and
+    /// cookies are `Secure`.
+    pub proxy: bool,
+}
+
+/// An IP address, or `localhost`.
+fn address<'de, D: serde::Deserializer<'de>>(d: D) -> Result<IpAddr, D::Error> {
+    let text = String::deserialize(d)?;
+    if text.trim().eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.trim().trim_start_matches('[').trim_end_matches(']').parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "`{text}` is not an address: write 127.0.0.1 (this machine alone), 0.0.0.0 (every network) or one of \
+             the machine's own"
+        ))
+    })
+}
+
+/// A port that no well-known service has; A4 is 440 Hz.
+pub const HUB_PORT: u16 = 8440;
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), port: HUB_PORT, hosts: Vec::new(), proxy: false }
     }
 }
 

@@ -10,8 +10,15 @@ use super::traces::TracesArgs;
 use crate::config::settings::{self, Kind, SETTINGS, Setting};
 
 /// Settings outside `practice.*` and `audio.*` that have a flag too.
-const FURTHER_FLAGS: [&str; 5] =
-    ["llm.model", "llm.base_url", "llm.offline", "speech.engine", "telemetry.trace_layout"];
+const FURTHER_FLAGS: [&str; 7] = [
+    "hub.bind",
+    "hub.port",
+    "llm.model",
+    "llm.base_url",
+    "llm.offline",
+    "speech.engine",
+    "telemetry.trace_layout",
+];
 /// Settings that every command takes.
 const GLOBAL: [&str; 3] = ["data_dir", "user", "deployment"];
 /// Settings that change what `analyze` finds.
@@ -75,7 +82,7 @@ fn heading(key: &str) -> &'static str {
     match key {
         "practice.coach_every" | "practice.mode" | "practice.language" | "audio.volume" => heading::COACH,
         "audio.demo_seed" | "audio.demo_mistakes" | "audio.monitor" => heading::DEMO,
-        "telemetry.trace_layout" => heading::PROGRAM,
+        "hub.bind" | "hub.port" | "telemetry.trace_layout" => heading::PROGRAM,
         _ if GLOBAL.contains(&key) => heading::PROGRAM,
         _ => match key.split_once('.') {
             Some(("practice", _)) => heading::PRACTICE,
@@ -90,6 +97,7 @@ fn value_name(setting: &Setting) -> &'static str {
     match (setting.key, setting.kind) {
         ("data_dir", _) => "DIR",
         ("user", _) => "NAME",
+        ("hub.bind", _) => "ADDRESS",
         ("practice.scale", _) => "SCALE",
         ("practice.tuning", _) => "TUNING",
         ("audio.input", _) => "INPUT",

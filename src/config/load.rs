@@ -138,6 +138,7 @@ fn fits(setting: &Setting, value: Value) -> Result<(), String> {
     };
     let Err(error) = Value::Table(alone).try_into::<Config>() else { return Ok(()) };
     let wanted = match setting.kind {
+        Kind::Text if value.is_str() => return Err(error.message().trim().to_owned()),
         Kind::Text | Kind::Secret => "a text in quotes",
         // The number itself was read: it is below zero or too large for its field.
         Kind::Integer if value.is_integer() => return Err(format!("{value} is out of range")),
@@ -375,6 +376,11 @@ mod tests {
                 "FRETCOACH_COACH_EVERY",
                 "soon",
                 "FRETCOACH_COACH_EVERY: `soon` is not a duration: write for example 30s, 500ms or 2m",
+            ),
+            (
+                "FRETCOACH_HUB_BIND",
+                "studio",
+                "FRETCOACH_HUB_BIND: `studio` is not an address: write 127.0.0.1 (this machine alone), 0.0.0.0 (every network) or one of the machine's own",
             ),
             ("FRETCOACH_DIRECT", "maybe", "FRETCOACH_DIRECT: `maybe` is neither true nor false"),
             (

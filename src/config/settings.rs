@@ -66,6 +66,25 @@ pub const SETTINGS: &[Setting] = &[
         "fretcoach-studio (desktop) or fretcoach-portable (headless)",
     ),
     s("env", "FRETCOACH_ENV", Text, "production or development"),
+    s(
+        "hub.bind",
+        "FRETCOACH_HUB_BIND",
+        Text,
+        "address at which the Hub is served; from any but this machine's own it asks for a token",
+    ),
+    s("hub.port", "FRETCOACH_HUB_PORT", Integer, "port of the Hub; 0: a free one"),
+    s(
+        "hub.hosts",
+        "FRETCOACH_HUB_HOSTS",
+        List,
+        "names under which browsers elsewhere reach the Hub, comma-separated, for example studio.local",
+    ),
+    s(
+        "hub.proxy",
+        "FRETCOACH_HUB_PROXY",
+        Flag,
+        "the Hub stands behind a reverse proxy: a token is asked of everyone, and cookies are for HTTPS alone",
+    ),
     s("practice.scale", "FRETCOACH_SCALE", Text, "scale to practise, for example A minor pentatonic"),
     s(
         "practice.bpm",
