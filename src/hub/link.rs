@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::config::Config;
 use crate::practice::types::{Metric, Scores};
 
 /// Events kept for a browser that is slow: some seconds of the fastest playing.
@@ -107,6 +108,29 @@ pub struct LiveAdvice {
     pub speaking: bool,
     /// Seconds of the session at which it came.
     pub at: f64,
+}
+
+impl Setup {
+    /// What the settings say: what a player who has set up nothing yet begins with.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let practice = &config.practice;
+        Self {
+            input: config.audio.input.clone(),
+            scale: practice.scale.clone(),
+            bpm: practice.bpm,
+            metrics: practice.metrics.clone(),
+            sensitivity: practice.sensitivity,
+            strictness: practice.strictness,
+            tuning: practice.tuning.clone(),
+            capo: practice.capo,
+            left_handed: false,
+            metronome: practice.metronome,
+            minutes: practice.minutes,
+            autostart: false,
+            record: false,
+        }
+    }
 }
 
 /// Everything the live page shows, except the single notes.
@@ -227,6 +251,9 @@ pub enum Control {
         /// Id of a plan.
         #[serde(default)]
         plan: Option<String>,
+        /// Whose session it is: who asks, set by the Hub and never read from the request. `None`: the daemon's own player.
+        #[serde(skip)]
+        user: Option<String>,
     },
     /// End the session properly: summary, voice, store. The daemon stays.
     Stop,
@@ -244,6 +271,9 @@ pub enum Control {
     Set {
         /// What is practised and how.
         setup: Setup,
+        /// As in [`Control::Start`].
+        #[serde(skip)]
+        user: Option<String>,
     },
 }
 
