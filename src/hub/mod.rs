@@ -4,6 +4,7 @@
 //! needs the network. Each page is a module below [`pages`] with its own `routes()`; whatever a page shows is also JSON
 //! under `/api`. [`viewer`] decides who asks, [`page`] renders, [`error`] is the one way to fail.
 
+pub mod charts;
 pub mod error;
 pub mod link;
 pub mod page;
@@ -73,6 +74,7 @@ impl Hub {
             .merge(pages::plan::routes())
             .merge(pages::chat::routes())
             .merge(page::routes())
+            .merge(charts::routes())
             .fallback(page::not_found)
             .with_state(self.clone())
     }

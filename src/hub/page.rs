@@ -14,11 +14,14 @@ use super::{Hub, HubError, Viewer};
 const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("../../assets/hub/base.html")),
     ("message.html", include_str!("../../assets/hub/message.html")),
+    ("chart.html", include_str!("../../assets/hub/chart.html")),
 ];
 
 /// Files that pages load: path below `/assets/`, media type, text.
-const ASSETS: &[(&str, &str, &str)] =
-    &[("style.css", "text/css; charset=utf-8", include_str!("../../assets/hub/style.css"))];
+const ASSETS: &[(&str, &str, &str)] = &[
+    ("style.css", "text/css; charset=utf-8", include_str!("../../assets/hub/style.css")),
+    ("charts.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/charts.js")),
+];
 
 fn environment() -> &'static Environment<'static> {
     static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
