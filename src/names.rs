@@ -125,10 +125,12 @@ pub mod attr {
     pub const LLM_TOKENS_REASONING: &str = "llm.token_count.completion_details.reasoning";
     /// US dollars, from the price table.
     pub const LLM_COST_TOTAL: &str = "llm.cost.total";
-    /// Prefix; followed by `.{n}.message.role` or `.{n}.message.content`.
+    /// Prefix; followed by `.{n}.message.` and `role`, `content`, `tool_call_id` or `tool_calls.{m}.tool_call.…`.
     pub const LLM_INPUT_MESSAGES: &str = "llm.input_messages";
-    /// Prefix; followed by `.{n}.message.role` or `.{n}.message.content`.
+    /// Prefix; followed by `.{n}.message.` and `role`, `content`, `tool_call_id` or `tool_calls.{m}.tool_call.…`.
     pub const LLM_OUTPUT_MESSAGES: &str = "llm.output_messages";
+    /// Prefix; followed by `.{n}.tool.json_schema`.
+    pub const LLM_TOOLS: &str = "llm.tools";
     // Prompts
     /// `llm.prompt_template.template`
     pub const PROMPT_TEMPLATE: &str = "llm.prompt_template.template";

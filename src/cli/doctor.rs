@@ -20,7 +20,7 @@ use crate::audio::stats::HOP_BUDGET;
 use crate::audio::supervisor::{DeviceEvent, StreamInfo};
 use crate::config::Config;
 use crate::dsp::Analyzer;
-use crate::llm::{Chain, ChatDelta, ChatModel, ChatRequest, Message, Role};
+use crate::llm::{Chain, ChatDelta, ChatModel, ChatRequest, Message};
 use crate::span::{Kind, SpanExt, Thread, chain};
 use crate::speech::{self, Voice};
 use crate::store::{DevicePair, Store};
@@ -318,11 +318,7 @@ async fn check_models(config: &Config, report: &mut Report) {
 
 async fn check_model(model: &Arc<dyn ChatModel>, limit: Duration, report: &mut Report) {
     let part = format!("model {}", model.model());
-    let request = ChatRequest {
-        messages: vec![Message { role: Role::User, content: "Answer with the single word: ready".into() }],
-        temperature: None,
-        max_tokens: 200,
-    };
+    let request = ChatRequest::new(vec![Message::user("Answer with the single word: ready")], None, 200);
     let began = Instant::now();
     let answer = tokio::time::timeout(limit, async {
         let mut stream = model.stream(&request).await?;

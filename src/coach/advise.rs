@@ -12,7 +12,7 @@ use super::offline::{self, Around};
 use super::speak::Sentence;
 use super::words::{Gate, count};
 use super::{AdviceKind, AdviceRecord, CoachEvent, Job, Shared, What, lock};
-use crate::llm::{Answer, Call, ChatRequest, Flow, Message, Role, Sink};
+use crate::llm::{Answer, Call, ChatRequest, Flow, Message, Sink};
 use crate::names::{attr, op, span, tag};
 use crate::practice::types::{Facts, Metric, Scores};
 use crate::prompt::{Context, PromptError, Prompts, Rendered};
@@ -199,12 +199,8 @@ async fn ask(
     let rendered = render(shared, root, job).map_err(|e| ("prompt", e.to_string()))?;
     release.gate = Gate::new(rendered.max_words);
     release.prompt = Some((rendered.prompt.name.clone(), rendered.prompt.version.clone()));
-    let message = |role, content: &str| Message { role, content: content.to_owned() };
-    let request = ChatRequest {
-        messages: vec![message(Role::System, &rendered.system), message(Role::User, &rendered.user)],
-        temperature: shared.temperature,
-        max_tokens: shared.max_tokens,
-    };
+    let messages = vec![Message::system(&rendered.system), Message::user(&rendered.user)];
+    let request = ChatRequest::new(messages, shared.temperature, shared.max_tokens);
     let attributes = of_prompt(&rendered, &shared.context.practice.language);
     let call =
         Call { thread: &shared.context.thread, parent: root, request: &request, attributes: &attributes };

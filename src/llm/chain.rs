@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use tracing::Span;
 
 use super::openai::{OPENAI, OpenAiModel};
-use super::{ChatDelta, ChatModel, ChatRequest, LlmError, Prices, Role, Usage};
+use super::{Calls, ChatDelta, ChatModel, ChatRequest, LlmError, Message, Prices, ToolCall, Usage, in_text};
 use crate::config;
 use crate::http::Origin;
 use crate::names::{attr, span};
@@ -61,6 +61,10 @@ pub struct Call<'a> {
 pub struct Answer {
     /// All of its text, as it wrote it.
     pub text: String,
+    /// The tools it calls. Where a model wrote its calls as text, `text` holds them too.
+    pub calls: Vec<ToolCall>,
+    /// Why it stopped, as the server says (`stop`, `length`, `tool_calls`, …).
+    pub finish: Option<String>,
     /// Model asked.
     pub model: String,
     /// Provider asked.
@@ -166,6 +170,8 @@ impl Chain {
             };
             return Ok(Answer {
                 text: attempt.text,
+                calls: attempt.calls,
+                finish: attempt.finish,
                 model: model.model().to_owned(),
                 provider: model.provider().to_owned(),
                 usage: attempt.usage,
@@ -209,6 +215,7 @@ fn links(llm: &config::Llm) -> Result<Vec<(String, config::Secret, String)>, Str
 #[derive(Default)]
 struct Attempt {
     text: String,
+    calls: Vec<ToolCall>,
     usage: Option<Usage>,
     first_token: Option<Duration>,
     response_id: String,
@@ -226,6 +233,7 @@ impl Attempt {
         let asked = Instant::now();
         let mut deltas = model.stream(request).await?;
         let mut enough: Option<tokio::time::Instant> = None;
+        let mut calls = Calls::default();
         loop {
             let delta = match enough {
                 None => deltas.next().await,
@@ -246,6 +254,10 @@ impl Attempt {
                         enough = Some(tokio::time::Instant::now() + USAGE_GRACE);
                     }
                 }
+                Some(Ok(ChatDelta::Call(piece))) => {
+                    self.first_token.get_or_insert_with(|| asked.elapsed());
+                    calls.push(piece);
+                }
                 Some(Ok(ChatDelta::Head { id, model })) => {
                     self.response_id = id;
                     self.response_model = model;
@@ -254,7 +266,11 @@ impl Attempt {
                 Some(Ok(ChatDelta::Usage(usage))) => self.usage = Some(usage),
             }
         }
-        if self.text.trim().is_empty() {
+        self.calls = calls.finish();
+        if self.calls.is_empty() && !request.tools.is_empty() && request.may_call {
+            self.calls = in_text(&self.text, &request.tools);
+        }
+        if self.text.trim().is_empty() && self.calls.is_empty() {
             let message = match self.finish.as_deref() {
                 Some("length") => {
                     "no text: all its tokens went into thinking; raise the token limit".to_owned()
@@ -269,9 +285,14 @@ impl Attempt {
     }
 
     fn describe(&self, span: &Span, cost: Option<f64>) {
-        if !self.text.is_empty() {
+        if !self.calls.is_empty() {
+            span.output_json(&json!({ "content": self.text, "tool_calls": self.calls }));
+        } else if !self.text.is_empty() {
             span.output_text(&self.text);
-            message(span, attr::LLM_OUTPUT_MESSAGES, 0, Role::Assistant, &self.text);
+        }
+        if !(self.text.is_empty() && self.calls.is_empty()) {
+            let said = Message::calling(self.text.clone(), self.calls.clone());
+            message(span, attr::LLM_OUTPUT_MESSAGES, 0, &said);
         }
         if !self.response_id.is_empty() {
             span.put(attr::RESPONSE_ID, self.response_id.clone());
@@ -320,9 +341,15 @@ fn open(call: &Call<'_>, model: &dyn ChatModel, attempt: usize) -> Span {
     s.put(attr::REQUEST_MODEL, model.model().to_owned());
     s.put(attr::LLM_MODEL, model.model().to_owned());
     s.put(attr::REQUEST_STREAM, true);
-    s.put(attr::OUTPUT_TYPE, "text");
+    s.put(attr::OUTPUT_TYPE, if request.format.is_some() { "json" } else { "text" });
     s.put(attr::REQUEST_MAX_TOKENS, i64::from(request.max_tokens));
     let mut parameters = json!({ "max_tokens": request.max_tokens, "stream": true });
+    if !request.may_call {
+        parameters["tool_choice"] = json!("none");
+    }
+    if let Some(format) = &request.format {
+        parameters["response_format"] = json!({ "type": "json_schema", "name": format.name });
+    }
     if let Some(t) = request.temperature {
         s.put(attr::REQUEST_TEMPERATURE, f64::from(t));
         parameters["temperature"] = json!(t);
@@ -334,7 +361,10 @@ fn open(call: &Call<'_>, model: &dyn ChatModel, attempt: usize) -> Span {
     s.put(attr::ATTEMPT, i64::try_from(attempt).unwrap_or(i64::MAX));
     s.input_json(&json!({ "messages": request.messages }));
     for (n, m) in request.messages.iter().enumerate() {
-        message(&s, attr::LLM_INPUT_MESSAGES, n, m.role, &m.content);
+        message(&s, attr::LLM_INPUT_MESSAGES, n, m);
+    }
+    for (n, tool) in request.tools.iter().enumerate() {
+        s.put(format!("{}.{n}.tool.json_schema", attr::LLM_TOOLS), tool.json().to_string());
     }
     for a in call.attributes {
         s.put(a.key.clone(), a.value.clone());
@@ -342,21 +372,26 @@ fn open(call: &Call<'_>, model: &dyn ChatModel, attempt: usize) -> Span {
     s
 }
 
-fn message(span: &Span, prefix: &str, n: usize, role: Role, content: &str) {
-    let role = match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    span.put(format!("{prefix}.{n}.message.role"), role);
-    span.put(format!("{prefix}.{n}.message.content"), content.to_owned());
+fn message(span: &Span, prefix: &str, n: usize, message: &Message) {
+    let prefix = format!("{prefix}.{n}.message");
+    span.put(format!("{prefix}.role"), message.role.name());
+    span.put(format!("{prefix}.content"), message.content.clone());
+    if let Some(id) = &message.tool_call_id {
+        span.put(format!("{prefix}.tool_call_id"), id.clone());
+    }
+    for (m, call) in message.tool_calls.iter().enumerate() {
+        let prefix = format!("{prefix}.tool_calls.{m}.tool_call");
+        span.put(format!("{prefix}.id"), call.id.clone());
+        span.put(format!("{prefix}.function.name"), call.name.clone());
+        span.put(format!("{prefix}.function.arguments"), call.arguments.clone());
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Fallback, Llm, Secret};
-    use crate::llm::{FakeModel, Message};
+    use crate::llm::{FakeModel, Tool};
 
     /// Commits each sentence that ends in a full stop.
     #[derive(Default)]
@@ -396,11 +431,9 @@ mod tests {
         );
         let thread = Thread::new("t", "u", vec![]);
         let parent = Span::none();
-        let request = ChatRequest {
-            messages: vec![Message { role: Role::User, content: "?".into() }],
-            temperature: None,
-            max_tokens: 10,
-        };
+        let tool = Tool { name: "look".into(), description: "Looks.".into(), parameters: json!({}) };
+        let request =
+            ChatRequest { tools: vec![tool], ..ChatRequest::new(vec![Message::user("?")], None, 10) };
         chain
             .answer(&Call { thread: &thread, parent: &parent, request: &request, attributes: &[] }, sink)
             .await
@@ -453,6 +486,19 @@ mod tests {
         assert_eq!(error.attempts.len(), 2);
         assert_eq!(error.kind(), "rate_limited");
         assert!(error.to_string().contains("raise the token limit"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn calls_are_an_answer_whether_streamed_or_written() {
+        let streamed = FakeModel::calls(&[("look", r#"{"at": "notes"}"#), ("look", "{}")]);
+        let written = FakeModel::says(r#"{"name": "look", "arguments": {"at": "notes"}}"#);
+        for (script, count) in [(streamed, 2), (written, 1)] {
+            let a = Arc::new(FakeModel::new("a", [script]));
+            let answer = ask(vec![a], &mut Sentences::default()).await.unwrap();
+            assert_eq!(answer.calls.len(), count);
+            let arguments: serde_json::Value = serde_json::from_str(&answer.calls[0].arguments).unwrap();
+            assert_eq!((answer.calls[0].name.as_str(), &arguments["at"]), ("look", &json!("notes")));
+        }
     }
 
     #[tokio::test]

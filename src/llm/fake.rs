@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream;
 
-use super::{ChatDelta, ChatModel, ChatRequest, ChatStream, LlmError};
+use super::{ChatDelta, ChatModel, ChatRequest, ChatStream, LlmError, ToolCallDelta};
 
 /// One scripted answer: refused outright, or deltas of which the last may be an error.
 pub type Script = Result<Vec<Result<ChatDelta, LlmError>>, LlmError>;
@@ -35,6 +35,22 @@ impl FakeModel {
         let mut deltas: Vec<_> =
             text.split_inclusive(' ').map(|word| Ok(ChatDelta::Text(word.to_owned()))).collect();
         deltas.push(Ok(ChatDelta::Finish("stop".into())));
+        Ok(deltas)
+    }
+
+    /// A script that calls tools (name and JSON arguments), the arguments in two pieces, and stops.
+    pub fn calls(calls: &[(&str, &str)]) -> Script {
+        let mut deltas = Vec::new();
+        for (n, (name, arguments)) in calls.iter().enumerate() {
+            let half = (0..=arguments.len() / 2).rev().find(|i| arguments.is_char_boundary(*i)).unwrap_or(0);
+            let (begin, rest) = arguments.split_at(half);
+            let (id, name) = (Some(format!("call-{n}")), Some((*name).to_owned()));
+            let first = ToolCallDelta { index: Some(n), id, name, arguments: begin.to_owned() };
+            let second =
+                ToolCallDelta { index: Some(n), arguments: rest.to_owned(), ..ToolCallDelta::default() };
+            deltas.extend([Ok(ChatDelta::Call(first)), Ok(ChatDelta::Call(second))]);
+        }
+        deltas.push(Ok(ChatDelta::Finish("tool_calls".into())));
         Ok(deltas)
     }
 

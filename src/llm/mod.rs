@@ -4,11 +4,13 @@ mod chain;
 mod fake;
 mod openai;
 mod price;
+mod tools;
 
 pub use chain::{Answer, Call, Chain, ChainError, Flow, Sink};
 pub use fake::{FakeModel, Script};
 pub use openai::{OPENAI, OpenAiModel};
 pub use price::{Price, Prices};
+pub use tools::{Calls, Tool, ToolCall, ToolCallDelta, in_text, in_words};
 
 use std::time::Duration;
 
@@ -25,6 +27,21 @@ pub enum Role {
     User,
     /// What the model said.
     Assistant,
+    /// What a tool yielded.
+    Tool,
+}
+
+impl Role {
+    /// As the protocol writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
 }
 
 /// One message of a chat.
@@ -34,6 +51,54 @@ pub struct Message {
     pub role: Role,
     /// Plain text.
     pub content: String,
+    /// Tools that an assistant's message calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Of a tool's message: the call it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    fn plain(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    /// Standing instructions.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::plain(Role::System, content)
+    }
+
+    /// What is asked.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::plain(Role::User, content)
+    }
+
+    /// What the model said.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::plain(Role::Assistant, content)
+    }
+
+    /// What the model said when it called tools.
+    pub fn calling(content: impl Into<String>, calls: Vec<ToolCall>) -> Self {
+        Self { tool_calls: calls, ..Self::plain(Role::Assistant, content) }
+    }
+
+    /// What a call yielded.
+    pub fn result(call_id: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { tool_call_id: Some(call_id.into()), ..Self::plain(Role::Tool, content) }
+    }
+}
+
+/// The shape that an answer must have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Format {
+    /// Letters, digits, underscores and dashes.
+    pub name: String,
+    /// JSON schema of the answer, an object. Servers hold to it strictly if every object in it lists all its properties
+    /// as required and allows no others. Servers that know no schemas are asked for JSON, with the schema in words: the
+    /// answer must be validated in any case.
+    pub schema: serde_json::Value,
 }
 
 /// What is asked of a model.
@@ -45,6 +110,20 @@ pub struct ChatRequest {
     pub temperature: Option<f32>,
     /// Most tokens of the answer.
     pub max_tokens: u32,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
+    /// False: it must answer now, though the tools are still described (the messages may hold calls to them).
+    pub may_call: bool,
+    /// The shape of the answer; `None`: text.
+    pub format: Option<Format>,
+}
+
+impl ChatRequest {
+    /// A question that is answered in text, without tools.
+    #[must_use]
+    pub fn new(messages: Vec<Message>, temperature: Option<f32>, max_tokens: u32) -> Self {
+        Self { messages, temperature, max_tokens, tools: Vec::new(), may_call: true, format: None }
+    }
 }
 
 /// Tokens of one answer; totals include cached and reasoning ones.
@@ -65,6 +144,8 @@ pub struct Usage {
 pub enum ChatDelta {
     /// Some text.
     Text(String),
+    /// A piece of a call to a tool.
+    Call(ToolCallDelta),
     /// Which answer this is; may come more than once.
     Head {
         /// The server's id of the answer.

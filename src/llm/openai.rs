@@ -19,15 +19,18 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::{ChatDelta, ChatModel, ChatRequest, ChatStream, LlmError, Usage};
+use super::{
+    ChatDelta, ChatModel, ChatRequest, ChatStream, LlmError, Message, Role, Tool, ToolCallDelta, Usage,
+    in_words,
+};
 use crate::config::Secret;
 use crate::http::{self, Origin};
 
 /// OpenAI's own server.
 pub const OPENAI: &str = "https://api.openai.com/v1";
-/// How often a request is asked again because the server refused a parameter: each of the three once, and
-/// `max_tokens` under its two names.
-const MAX_ADAPTATIONS: usize = 4;
+/// How often a request is asked again because the server refused a parameter: `max_tokens` under its two names, a
+/// schema in its two forms, and temperature, stream options, tools and the choice of tools once each.
+const MAX_ADAPTATIONS: usize = 8;
 /// Read at most of an answer that is no stream, bytes: an error page, or a whole answer of a few hundred tokens.
 const MAX_PAGE: usize = 1024 * 1024;
 
@@ -52,6 +55,11 @@ struct Dialect {
     limit: AtomicU8,
     no_temperature: AtomicBool,
     no_stream_options: AtomicBool,
+    /// Tools are described in words.
+    no_tools: AtomicBool,
+    no_tool_choice: AtomicBool,
+    /// 0: `json_schema`, 1: `json_object`, 2: neither; with the latter two the schema stands in words.
+    format: AtomicU8,
 }
 
 impl Dialect {
@@ -67,7 +75,21 @@ impl Dialect {
     }
 
     fn body(&self, model: &str, request: &ChatRequest) -> Value {
-        let mut body = json!({ "model": model, "messages": request.messages, "stream": true });
+        let mut body = json!({ "model": model, "messages": self.messages(request), "stream": true });
+        if !request.tools.is_empty() && !self.no_tools.load(Relaxed) {
+            body["tools"] = request.tools.iter().map(Tool::json).collect();
+            if !(request.may_call || self.no_tool_choice.load(Relaxed)) {
+                body["tool_choice"] = "none".into();
+            }
+        }
+        match (&request.format, self.format.load(Relaxed)) {
+            (Some(f), 0) => {
+                body["response_format"] = json!({ "type": "json_schema",
+                    "json_schema": { "name": f.name, "strict": true, "schema": f.schema } });
+            }
+            (Some(_), 1) => body["response_format"] = json!({ "type": "json_object" }),
+            _ => {}
+        }
         match self.limit.load(Relaxed) {
             0 => body["max_tokens"] = request.max_tokens.into(),
             1 => body["max_completion_tokens"] = request.max_tokens.into(),
@@ -83,9 +105,62 @@ impl Dialect {
         body
     }
 
-    /// Leaves out what the server's refusal names. False when it names nothing that could be left out.
-    fn adapt(&self, refusal: &str) -> bool {
+    /// The messages, with tools and schema in words where the server does not take them otherwise.
+    fn messages(&self, request: &ChatRequest) -> Vec<Message> {
+        let mut messages = if !request.tools.is_empty() && self.no_tools.load(Relaxed) {
+            let tools = if request.may_call { request.tools.as_slice() } else { &[] };
+            in_words(&request.messages, tools)
+        } else {
+            request.messages.clone()
+        };
+        if let Some(format) = request.format.as_ref().filter(|_| self.format.load(Relaxed) > 0) {
+            let schema = format!(
+                "Answer with nothing but one JSON object that is valid by this JSON schema:\n{}",
+                format.schema
+            );
+            match messages.first_mut() {
+                Some(first) if first.role == Role::System => {
+                    first.content.push_str("\n\n");
+                    first.content.push_str(&schema);
+                }
+                _ => messages.insert(0, Message::system(schema)),
+            }
+        }
+        messages
+    }
+
+    /// Leaves out what the server's refusal of `request` names. False when it names nothing that could be left out.
+    fn adapt(&self, request: &ChatRequest, refusal: &str) -> bool {
         let limit = self.limit.load(Relaxed);
+        let format = self.format.load(Relaxed);
+        let names = |words: &[&str]| words.iter().any(|w| refusal.contains(w));
+        if request.format.is_some()
+            && format < 2
+            && names(&["response_format", "json_schema", "json_object", "tructured output", "schema"])
+        {
+            self.format.store(format + 1, Relaxed);
+            return true;
+        }
+        if !request.tools.is_empty() {
+            if !request.may_call && names(&["tool_choice"]) && !self.no_tool_choice.swap(true, Relaxed) {
+                return true;
+            }
+            // Ollama: "… does not support tools"; llama.cpp: "tools param requires --jinja flag"; vLLM: "\"auto\" tool
+            // choice requires …"; routers: "no endpoints found that support tool use".
+            if names(&["tool"])
+                && names(&[
+                    "support",
+                    "require",
+                    "nknown",
+                    "nrecogni",
+                    "not allowed",
+                    "not permitted",
+                    "xtra",
+                ])
+            {
+                return !self.no_tools.swap(true, Relaxed);
+            }
+        }
         if refusal.contains("stream_options") || refusal.contains("include_usage") {
             return !self.no_stream_options.swap(true, Relaxed);
         }
@@ -172,8 +247,12 @@ impl OpenAiModel {
                 }
                 Err(error) => {
                     let adapted = refusal(&error)
-                        .filter(|r| matches!(r.status, 400 | 422))
-                        .is_some_and(|r| self.dialect.adapt(&String::from_utf8_lossy(&r.body)));
+                        .filter(|r| {
+                            // Refused parameters are 400 or 422; of tools, routers say 404 and llama.cpp 500.
+                            matches!(r.status, 400 | 422)
+                                || (!request.tools.is_empty() && matches!(r.status, 404 | 500 | 501))
+                        })
+                        .is_some_and(|r| self.dialect.adapt(request, &String::from_utf8_lossy(&r.body)));
                     if !adapted {
                         return Err(self.errors().of_openai(error));
                     }
@@ -407,6 +486,11 @@ impl Reading {
                 self.text = true;
                 self.queue.push_back(ChatDelta::Text(text));
             }
+            let calls = choice.pointer("/delta/tool_calls").or_else(|| choice.pointer("/message/tool_calls"));
+            for call in calls.and_then(Value::as_array).into_iter().flatten() {
+                self.text = true;
+                self.queue.push_back(ChatDelta::Call(piece_of_call(call)));
+            }
             if let Some(reason) =
                 choice.get("finish_reason").and_then(Value::as_str).filter(|r| !r.is_empty())
             {
@@ -418,6 +502,21 @@ impl Reading {
             self.queue.push_back(ChatDelta::Usage(tokens(usage)));
         }
         Ok(())
+    }
+}
+
+fn piece_of_call(call: &Value) -> ToolCallDelta {
+    let word = |path: &str| call.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    ToolCallDelta {
+        index: call.get("index").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()),
+        id: word("/id"),
+        name: word("/function/name"),
+        // Text by the protocol; some servers send the object itself.
+        arguments: match call.pointer("/function/arguments") {
+            Some(Value::String(text)) => text.clone(),
+            Some(object @ Value::Object(_)) => object.to_string(),
+            _ => String::new(),
+        },
     }
 }
 
@@ -509,14 +608,16 @@ impl tower_service::Service<HttpRequestFactory> for Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llm::{Message, Role};
+    use crate::llm::Format;
 
     fn request() -> ChatRequest {
-        ChatRequest {
-            messages: vec![Message { role: Role::User, content: "hi".into() }],
-            temperature: Some(0.7),
-            max_tokens: 300,
-        }
+        ChatRequest::new(vec![Message::user("hi")], Some(0.7), 300)
+    }
+
+    fn with_tools() -> ChatRequest {
+        let parameters = json!({ "type": "object", "properties": {} });
+        let tool = Tool { name: "look".into(), description: "Looks.".into(), parameters };
+        ChatRequest { tools: vec![tool], ..request() }
     }
 
     #[test]
@@ -540,21 +641,66 @@ mod tests {
         assert_eq!(body["temperature"], 0.7);
         assert_eq!(body["stream_options"]["include_usage"], true);
 
-        assert!(d.adapt("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."));
+        assert!(
+            d.adapt(&request(), "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        );
         let body = d.body("m", &request());
         assert!(body.get("max_tokens").is_none());
         assert_eq!(body["max_completion_tokens"], 300);
-        assert!(d.adapt("'temperature' does not support 0.7 with this model"));
-        assert!(!d.adapt("'temperature' does not support 0.7 with this model"), "not for ever");
-        assert!(d.adapt("extra field stream_options"));
-        assert!(d.adapt("unknown parameter max_completion_tokens"));
-        assert!(!d.adapt("unknown parameter max_completion_tokens"));
+        assert!(d.adapt(&request(), "'temperature' does not support 0.7 with this model"));
+        assert!(!d.adapt(&request(), "'temperature' does not support 0.7 with this model"), "not for ever");
+        assert!(d.adapt(&request(), "extra field stream_options"));
+        assert!(d.adapt(&request(), "unknown parameter max_completion_tokens"));
+        assert!(!d.adapt(&request(), "unknown parameter max_completion_tokens"));
         let body = d.body("m", &request());
         assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
-        assert!(!d.adapt("the model does not exist"));
+        assert!(!d.adapt(&request(), "the model does not exist"));
 
         let known = Dialect::guess("api.openai.com", "gpt-5-mini").body("gpt-5-mini", &request());
         assert!(known.get("temperature").is_none() && known.get("max_completion_tokens").is_some());
+    }
+
+    #[test]
+    fn tools_are_sent_as_the_protocol_has_them_or_in_words() {
+        let d = Dialect::default();
+        let asked = with_tools();
+        let body = d.body("m", &asked);
+        assert_eq!(body["tools"][0]["function"]["name"], "look");
+        assert!(body.get("tool_choice").is_none());
+        let last = ChatRequest { may_call: false, ..asked.clone() };
+        assert_eq!(d.body("m", &last)["tool_choice"], "none");
+        assert!(d.adapt(&last, "unsupported parameter: tool_choice"));
+        assert!(d.body("m", &last).get("tool_choice").is_none());
+
+        assert!(!d.adapt(&request(), "m does not support tools"), "none were sent");
+        for (n, said) in ["m does not support tools", "tools param requires --jinja flag"].iter().enumerate()
+        {
+            let d = if n == 0 { &d } else { &Dialect::default() };
+            assert!(d.adapt(&asked, said), "{said}");
+            let body = d.body("m", &asked);
+            assert!(body.get("tools").is_none());
+            assert!(body["messages"][0]["content"].as_str().unwrap().contains("- look: Looks."), "{body}");
+            assert!(!d.adapt(&asked, said), "not for ever");
+            assert!(!d.body("m", &last)["messages"].to_string().contains("look"), "nothing left to call");
+        }
+    }
+
+    #[test]
+    fn a_schema_becomes_words_where_the_server_knows_none() {
+        let d = Dialect::default();
+        let schema = json!({ "type": "object", "properties": { "bpm": { "type": "integer" } } });
+        let asked = ChatRequest { format: Some(Format { name: "plan".into(), schema }), ..request() };
+        let body = d.body("m", &asked);
+        assert_eq!(body["response_format"]["json_schema"]["schema"]["properties"]["bpm"]["type"], "integer");
+        assert_eq!(body["messages"].as_array().unwrap().len(), 1);
+        assert!(d.adapt(&asked, "'response_format' of type 'json_schema' is not supported with this model"));
+        let body = d.body("m", &asked);
+        assert_eq!(body["response_format"]["type"], "json_object");
+        assert!(body["messages"][0]["content"].as_str().unwrap().contains("\"bpm\""));
+        assert!(d.adapt(&asked, "response_format: extra fields not permitted"));
+        assert!(d.body("m", &asked).get("response_format").is_none());
+        assert!(!d.adapt(&asked, "response_format: extra fields not permitted"));
+        assert!(d.body("m", &request()).get("response_format").is_none());
     }
 
     #[tokio::test]

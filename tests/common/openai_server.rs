@@ -55,6 +55,20 @@ impl Reply {
         Self::chat(words.collect(), true)
     }
 
+    /// A chat answer that calls one tool, its arguments in two pieces.
+    pub fn calls(name: &str, arguments: &Value) -> Self {
+        let arguments = arguments.to_string();
+        let half = (0..=arguments.len() / 2).rev().find(|i| arguments.is_char_boundary(*i)).unwrap_or(0);
+        let piece = |call: Value| {
+            Step::Raw(event(&json!({ "id": "c-1", "model": "server-model",
+                "choices": [{ "index": 0, "delta": { "tool_calls": [call] } }] })))
+        };
+        let first = json!({ "index": 0, "id": "call-1", "type": "function",
+            "function": { "name": name, "arguments": arguments[..half] } });
+        let second = json!({ "index": 0, "function": { "arguments": arguments[half..] } });
+        Self::chat(vec![piece(first), piece(second)], true)
+    }
+
     /// A chat answer step by step; with `finish`, it ends as it should.
     pub fn chat(steps: Vec<Step>, finish: bool) -> Self {
         Self { status: 200, content_type: "text/event-stream", steps, finish }
