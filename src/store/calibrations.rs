@@ -1,10 +1,8 @@
 //! How long sound takes from the output to the input, by pair of devices.
 
 use jiff::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, micros, moment};
+use super::{Row, Store, StoreError, micros, moment, sql};
 
 /// Two devices as they were opened: the round trip belongs to all of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +55,7 @@ impl Store {
     /// When the store cannot be written.
     pub async fn put_calibration(&self, row: &CalibrationRow) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query(
+        sql(
             "INSERT INTO calibrations (host, input, input_rate, input_period, output, output_rate, output_period, \
              round_trip_ms, spread_ms, clicks, method, measured_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
@@ -77,10 +75,8 @@ impl Store {
         .bind(i64::from(row.clicks))
         .bind(&row.method)
         .bind(micros(row.measured_at))
-        .execute(&mut *tx)
-        .await
-        .map_err(|e| self.failed(e))?;
-        tx.commit().await.map_err(|e| self.failed(e))
+        .execute(&mut tx).await?;
+        tx.commit().await
     }
 
     /// Every round trip that was measured, latest first.
@@ -88,31 +84,28 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn calibrations(&self) -> Result<Vec<CalibrationRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM calibrations ORDER BY measured_at DESC")
-            .fetch_all(self.reader())
-            .await
-            .map_err(|e| self.failed(e))?;
-        rows.iter().map(read).collect::<Result<_, _>>().map_err(|e| self.failed(e))
+        let rows = sql("SELECT * FROM calibrations ORDER BY measured_at DESC").all(self.reader()).await?;
+        rows.iter().map(|row| read(row).map_err(|e| self.failed(e))).collect()
     }
 }
 
-fn read(row: &SqliteRow) -> Result<CalibrationRow, sqlx::Error> {
-    let number = |column: &str| row.try_get::<i64, _>(column).map(|n| u32::try_from(n).unwrap_or(0));
+fn read(row: &Row) -> Result<CalibrationRow, sqlx::Error> {
+    let number = |column: &str| row.get::<i64>(column).map(|n| u32::try_from(n).unwrap_or(0));
     Ok(CalibrationRow {
         pair: DevicePair {
-            host: row.try_get("host")?,
-            input: row.try_get("input")?,
+            host: row.get("host")?,
+            input: row.get("input")?,
             input_rate: number("input_rate")?,
             input_period: number("input_period")?,
-            output: row.try_get("output")?,
+            output: row.get("output")?,
             output_rate: number("output_rate")?,
             output_period: number("output_period")?,
         },
-        round_trip_ms: row.try_get("round_trip_ms")?,
-        spread_ms: row.try_get("spread_ms")?,
+        round_trip_ms: row.get("round_trip_ms")?,
+        spread_ms: row.get("spread_ms")?,
         clicks: number("clicks")?,
-        method: row.try_get("method")?,
-        measured_at: moment(row.try_get("measured_at")?),
+        method: row.get("method")?,
+        measured_at: moment(row.get("measured_at")?),
     })
 }
 

@@ -63,6 +63,17 @@ pub enum StoreError {
         /// What it is instead.
         message: String,
     },
+    /// It is a Postgres, but its tables are not ours.
+    #[error(
+        "{path} cannot be used ({message}); it was left untouched: give FretCoach a database of its own in DATABASE_URL",
+        path = path.display()
+    )]
+    ForeignServer {
+        /// The address, without the password.
+        path: PathBuf,
+        /// What is in the way.
+        message: String,
+    },
     /// A newer FretCoach has written it.
     #[error(
         "{path} was written by a newer FretCoach (schema {found}, this one knows {known}); update FretCoach or use another --data-dir",
@@ -110,12 +121,37 @@ pub enum StoreError {
         /// What is wrong with it.
         message: String,
     },
-    /// Anything else from SQLite.
+    /// `DATABASE_URL` is not the address of a Postgres. Never holds the address: it may carry a password.
+    #[error("DATABASE_URL cannot be used: {message}; write postgres://user:password@host:port/database")]
+    Address {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The Postgres does not answer.
+    #[error(
+        "{path} cannot be reached ({source}); practice goes on without it and what waits is copied later: check that it runs",
+        path = path.display()
+    )]
+    Unreachable {
+        /// The address, without the password.
+        path: PathBuf,
+        /// The driver's word.
+        source: sqlx::Error,
+    },
+    /// The Postgres does not let us in, or not to this database or table.
+    #[error("{path} refuses ({message}); mend user, password or rights in DATABASE_URL", path = path.display())]
+    Denied {
+        /// The address, without the password.
+        path: PathBuf,
+        /// The server's word.
+        message: String,
+    },
+    /// Anything else from the database.
     #[error("{path}: {source}; run `fretcoach doctor`", path = path.display())]
     Database {
         /// The database's path.
         path: PathBuf,
-        /// SQLite's word.
+        /// The database's word.
         source: sqlx::Error,
     },
 }
@@ -149,11 +185,15 @@ impl StoreError {
             Self::Full { .. } => "disk_full",
             Self::Corrupt { .. } => "corrupt",
             Self::Foreign { .. } => "foreign_file",
+            Self::ForeignServer { .. } => "foreign_server",
             Self::Newer { .. } => "newer_schema",
             Self::Busy { .. } => "busy",
             Self::NotFound { .. } => "not_found",
             Self::Ambiguous { .. } => "ambiguous",
             Self::Value { .. } => "unreadable_value",
+            Self::Address { .. } => "address",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Denied { .. } => "denied",
             Self::Database { .. } => "database",
         }
     }
@@ -186,6 +226,46 @@ impl StoreError {
             }
             Some(SQLITE_CANTOPEN) => Self::Folder { path, source: io::Error::other(source) },
             _ if matches!(source, sqlx::Error::PoolTimedOut) => Self::Busy { path },
+            _ => Self::Database { path, source },
+        }
+    }
+}
+
+// SQLSTATE classes and codes, https://www.postgresql.org/docs/current/errcodes-appendix.html
+const PG_CONNECTION_CLASS: &str = "08";
+const PG_AUTHORIZATION_CLASS: &str = "28";
+const PG_OPERATOR_CLASS: &str = "57P";
+const PG_NO_DATABASE: &str = "3D000";
+const PG_NO_RIGHT: &str = "42501";
+const PG_TOO_MANY_CONNECTIONS: &str = "53300";
+const PG_DISK_FULL: &str = "53100";
+const PG_LOCK_NOT_AVAILABLE: &str = "55P03";
+
+impl StoreError {
+    /// `path`: the address without its password. The driver's own words never hold one.
+    pub(super) fn postgres(path: &Path, source: sqlx::Error) -> Self {
+        let path = path.to_path_buf();
+        let sqlx::Error::Database(said) = &source else {
+            return match source {
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed => Self::Unreachable { path, source },
+                _ => Self::Database { path, source },
+            };
+        };
+        let message = said.message().to_owned();
+        match said.code().as_deref().unwrap_or_default() {
+            PG_NO_DATABASE | PG_NO_RIGHT => Self::Denied { path, message },
+            PG_DISK_FULL => Self::Full { path, source: source.into() },
+            PG_LOCK_NOT_AVAILABLE => Self::Busy { path },
+            code if code.starts_with(PG_AUTHORIZATION_CLASS) => Self::Denied { path, message },
+            PG_TOO_MANY_CONNECTIONS => Self::Unreachable { path, source },
+            code if code.starts_with(PG_CONNECTION_CLASS) || code.starts_with(PG_OPERATOR_CLASS) => {
+                Self::Unreachable { path, source }
+            }
             _ => Self::Database { path, source },
         }
     }

@@ -12,10 +12,12 @@
 //! through one connection, so they queue instead of colliding.
 
 mod calibrations;
+mod db;
 mod error;
 mod ids;
 pub mod lock;
 mod notes;
+mod postgres;
 mod schema;
 mod sessions;
 mod spans;
@@ -30,7 +32,9 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Row, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection};
+
+use db::{Db, Field, Row, Tx, sql};
 
 pub use calibrations::{CalibrationRow, DevicePair};
 pub use error::StoreError;
@@ -63,11 +67,11 @@ pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `:memory:` for the one in memory, for messages.
+    /// `:memory:` for the one in memory, the address without its password for Postgres; for messages.
     path: PathBuf,
     in_memory: bool,
-    write: SqlitePool,
-    read: SqlitePool,
+    write: Db,
+    read: Db,
     instance: InstanceId,
     /// Held from the first thing this process begins until it ends; tells other processes that it lives.
     alive: Mutex<Option<lock::RoleLock>>,
@@ -130,11 +134,12 @@ impl Store {
         };
         let write = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         schema::migrate(path, &write).await?;
+        let read: SqlitePool = pool(READERS).connect_lazy_with(options);
         let store =
-            Self::assemble(path.to_path_buf(), false, write, pool(READERS).connect_lazy_with(options));
+            Self::assemble(path.to_path_buf(), false, Db::sqlite(write, path), Db::sqlite(read, path));
         // A read-only file opens without complaint: ask for the right to write now rather than after the first note.
         match store.begin().await {
-            Ok(probe) => probe.rollback().await.map_err(failed)?,
+            Ok(probe) => probe.rollback().await?,
             // Somebody else writes: so it can be written.
             Err(StoreError::Busy { .. }) => {}
             Err(error) => return Err(error),
@@ -159,18 +164,31 @@ impl Store {
             .await
             .map_err(|e| StoreError::sqlite(&path, e))?;
         schema::migrate(&path, &pool).await?;
-        Ok(Self::assemble(path, true, pool.clone(), pool))
+        let db = Db::sqlite(pool, &path);
+        Ok(Self::assemble(path, true, db.clone(), db))
     }
 
-    fn assemble(path: PathBuf, in_memory: bool, write: SqlitePool, read: SqlitePool) -> Self {
+    fn assemble(path: PathBuf, in_memory: bool, write: Db, read: Db) -> Self {
         let instance = InstanceId::new();
         Self(Arc::new(Inner { path, in_memory, write, read, instance, alive: Mutex::new(None) }))
     }
 
-    /// The database file; `None` in memory.
+    /// The database file; `None` in memory and for Postgres.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        (!self.0.in_memory).then_some(self.0.path.as_path())
+        (!self.0.in_memory && !self.is_shared()).then_some(self.0.path.as_path())
+    }
+
+    /// True for a Postgres that several daemons share, false for a file (or memory) of this machine.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.read.as_postgres().is_some()
+    }
+
+    /// Where it is, for a message: the file, `:memory:`, or the address of the Postgres without its password.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.0.path
     }
 
     /// The folder of the database file; `None` in memory.
@@ -200,42 +218,59 @@ impl Store {
             let size = |p: &Path| std::fs::metadata(p).map_or(0, |m| m.len());
             size(p) + size(&p.with_extension("db-wal"))
         });
-        let mut faults: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
-            .fetch_all(self.reader())
-            .await
-            .map_err(|e| self.failed(e))?;
+        let mut faults: Vec<String> = if self.is_shared() {
+            Vec::new()
+        } else {
+            sql("PRAGMA quick_check(10)").scalars(self.reader()).await?
+        };
         faults.retain(|line| line != "ok");
-        let row = sqlx::query(
-            "SELECT (SELECT COUNT(*) FROM sessions) AS sessions, (SELECT COUNT(*) FROM traces) AS traces",
-        )
-        .fetch_one(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        let sessions = sql("SELECT COUNT(*) FROM sessions").scalar::<i64>(self.reader()).await?;
+        let traces = if self.is_shared() {
+            0
+        } else {
+            sql("SELECT COUNT(*) FROM traces").scalar::<i64>(self.reader()).await?
+        };
         Ok(Health {
             path: self.path().map(Path::to_path_buf),
             bytes,
-            schema: schema::newest(),
-            sessions: count(&row, "sessions").map_err(|e| self.failed(e))?,
-            traces: count(&row, "traces").map_err(|e| self.failed(e))?,
+            schema: if self.is_shared() { schema::newest_postgres() } else { schema::newest() },
+            sessions: sessions.unsigned_abs(),
+            traces: traces.unsigned_abs(),
             faults,
         })
     }
 
-    fn reader(&self) -> &SqlitePool {
+    /// Where queries that only read run.
+    fn reader(&self) -> &Db {
         &self.0.read
     }
 
+    /// Where a single statement that writes runs; several belong in a transaction ([`Store::begin`]).
+    fn writer(&self) -> &Db {
+        &self.0.write
+    }
+
     fn failed(&self, error: sqlx::Error) -> StoreError {
-        StoreError::sqlite(&self.0.path, error)
+        self.0.read.failed(error)
+    }
+
+    /// The value of a column.
+    fn get<T: Field>(&self, row: &Row, column: &str) -> Result<T, StoreError> {
+        row.get(column).map_err(|e| self.failed(e))
+    }
+
+    /// A count, which is never negative.
+    fn count(&self, row: &Row, column: &str) -> Result<u64, StoreError> {
+        self.get::<i64>(row, column).map(i64::unsigned_abs)
     }
 
     fn unreadable(&self, what: impl Into<String>, error: impl ToString) -> StoreError {
         StoreError::Value { path: self.0.path.clone(), what: what.into(), message: error.to_string() }
     }
 
-    /// A transaction that takes the write lock at once: one that reads first and writes later can be refused midway.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.0.write.begin_with("BEGIN IMMEDIATE").await.map_err(|e| self.failed(e))
+    /// A transaction that may write; on SQLite one at a time.
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        self.0.write.begin().await
     }
 
     /// Marks this process as living, before it begins something that another would otherwise close.
@@ -252,7 +287,8 @@ impl Store {
 
     /// True while the process that began something still runs (or when that cannot be told).
     fn is_alive(&self, owner: &str) -> bool {
-        owner == self.0.instance.to_string()
+        self.is_shared()
+            || owner == self.0.instance.to_string()
             || self.folder().is_some_and(|folder| lock::is_held(folder, &owner_role(owner)))
     }
 }
@@ -276,11 +312,6 @@ async fn opening(path: &Path, patience: Duration) -> Result<lock::RoleLock, Stor
 
 fn owner_role(instance: &str) -> String {
     format!("process-{instance}")
-}
-
-/// A count, which is never negative.
-fn count(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
-    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
 }
 
 /// A stored moment (microseconds since 1970, UTC).

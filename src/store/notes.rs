@@ -2,22 +2,20 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, Transaction};
 
-use super::{SessionId, Store, StoreError};
+use super::{Row, SessionId, Store, StoreError, Tx, sql};
 use crate::dsp::event::{ChordEvent, NoteEvent, PitchClasses, Technique};
 use crate::practice::types::{JudgedChord, JudgedNote, Reason};
 
 impl Store {
     pub(super) async fn insert_note(
         &self,
-        tx: &mut Transaction<'static, Sqlite>,
+        tx: &mut Tx,
         session: &str,
         judged: &JudgedNote,
     ) -> Result<(), StoreError> {
         let note = &judged.note;
-        sqlx::query(
+        sql(
             "INSERT INTO notes (session_id, onset_s, offset_s, decided_s, midi, f0_hz, cents, level_db, \
              confidence, gated, in_scale, deviation_ms, is_right, place, reason, reason_value, settled_s, \
              inharmonicity, attack, motion, motion_cents) \
@@ -48,20 +46,18 @@ impl Store {
         .bind(self.word_of(&note.technique.attack)?)
         .bind(self.word_of(&note.technique.motion)?)
         .bind(f64::from(note.technique.motion_cents))
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(())
     }
 
     pub(super) async fn insert_chord(
         &self,
-        tx: &mut Transaction<'static, Sqlite>,
+        tx: &mut Tx,
         session: &str,
         judged: &JudgedChord,
     ) -> Result<(), StoreError> {
         let chord = &judged.chord;
-        sqlx::query(
+        sql(
             "INSERT INTO chords (session_id, onset_s, offset_s, decided_s, classes, bass, level_db, confidence, \
              gated, in_scale, deviation_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              ON CONFLICT (session_id, onset_s) DO UPDATE SET offset_s = excluded.offset_s, \
@@ -78,9 +74,7 @@ impl Store {
         .bind(i64::from(chord.gated))
         .bind(judged.in_scale.map(i64::from))
         .bind(judged.deviation_ms)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(())
     }
 
@@ -161,7 +155,7 @@ impl Store {
     }
 
     /// How a note was played; the default in sessions from before it was stored.
-    fn technique(&self, row: &SqliteRow) -> Result<Technique, StoreError> {
+    fn technique(&self, row: &Row) -> Result<Technique, StoreError> {
         let plain = Technique::default();
         let word = |column| self.get::<Option<String>>(row, column);
         Ok(Technique {

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgPool;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Row, SqlSafeStr};
 
@@ -25,6 +26,18 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
     (5, "calibration", include_str!("../../migrations/0005_calibration.sql")),
     (6, "hub", include_str!("../../migrations/0006_hub.sql")),
 ];
+
+/// The same for the shared database, which began later.
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "practice", include_str!("../../migrations/postgres/0001_practice.sql"))];
+
+/// Where the shared database keeps which of them it has had: a name that no other program of the same database uses.
+const POSTGRES_LEDGER: &str = "fretcoach_schema";
+
+/// The newest schema of the shared database that this program knows.
+pub(super) fn newest_postgres() -> i64 {
+    POSTGRES_MIGRATIONS[POSTGRES_MIGRATIONS.len() - 1].0
+}
 
 /// The newest schema that this program knows.
 pub(super) fn newest() -> i64 {
@@ -70,15 +83,54 @@ pub(super) async fn identify(path: &Path, connection: &mut SqliteConnection) -> 
     Ok(())
 }
 
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let each = |(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
+    };
+    Migrator::with_migrations(migrations.iter().map(each).collect())
+}
+
+/// Brings the shared database up to date. An advisory lock lets one process at a time do so. Tables of another
+/// program are left alone.
+pub(super) async fn migrate_postgres(place: &Path, pool: &PgPool) -> Result<(), StoreError> {
+    let failed = |e| StoreError::postgres(place, e);
+    let ours: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(POSTGRES_LEDGER)
+        .fetch_one(pool)
+        .await
+        .map_err(failed)?;
+    if !ours {
+        let taken: Option<String> = sqlx::query_scalar(
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema() \
+             AND table_name IN ('users', 'sessions', 'notes', 'windows', 'plans', 'chats') \
+             AND to_regclass($1) IS NULL LIMIT 1",
+        )
+        .bind(POSTGRES_LEDGER)
+        .fetch_optional(pool)
+        .await
+        .map_err(failed)?;
+        if let Some(table) = taken {
+            let message = format!("it holds a table `{table}` of another program");
+            return Err(StoreError::ForeignServer { path: place.to_path_buf(), message });
+        }
+    }
+    let mut migrator = migrator(&POSTGRES_MIGRATIONS);
+    migrator.dangerous_set_table_name(POSTGRES_LEDGER);
+    match migrator.run(pool).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) if found > newest_postgres() => {
+            Err(StoreError::Newer { path: place.to_path_buf(), found, known: newest_postgres() })
+        }
+        Err(MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _)) => Err(failed(e)),
+        Err(other) => {
+            Err(StoreError::ForeignServer { path: place.to_path_buf(), message: other.to_string() })
+        }
+    }
+}
+
 /// Brings the schema up to date, each migration in a transaction of its own.
 pub(super) async fn migrate(path: &Path, pool: &SqlitePool) -> Result<(), StoreError> {
-    let migrations = MIGRATIONS
-        .iter()
-        .map(|(version, name, sql)| {
-            Migration::new(*version, (*name).into(), MigrationType::Simple, (*sql).into_sql_str(), false)
-        })
-        .collect();
-    let migrator = Migrator::with_migrations(migrations);
+    let migrator = migrator(&MIGRATIONS);
     // Before the first table, so that even a half-made file is known as ours. A pragma takes no parameters.
     let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
     let id: i32 = sqlx::query_scalar("PRAGMA application_id")

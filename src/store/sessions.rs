@@ -3,13 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
 
 use super::types::{
     AdviceKind, AdviceRow, Batch, EndReason, GapRow, NewSession, SessionFilter, SessionRow, WindowRecord,
 };
-use super::{SessionId, Store, StoreError, UserId, count, micros, moment};
+use super::{Row, SessionId, Store, StoreError, Tx, UserId, micros, moment, sql};
 use crate::practice::types::{JudgedNote, Metric, Scores, Summary, Window};
 
 /// Columns of a session with its player's name and number of notes; every query of sessions begins with it.
@@ -37,7 +35,7 @@ impl Store {
         self.claim();
         let mut tx = self.begin().await?;
         let user = self.user_id(&mut tx, &session.user, session.started_at).await?;
-        sqlx::query(
+        sql(
             "INSERT INTO sessions (id, user_id, deployment, mode, scale, bpm, input, config_json, started_at, \
              trace_id, owner) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
@@ -52,33 +50,19 @@ impl Store {
         .bind(micros(session.started_at))
         .bind(&session.trace_id)
         .bind(self.instance().to_string())
-        .execute(&mut *tx)
-        .await
-        .map_err(|e| self.failed(e))?;
-        tx.commit().await.map_err(|e| self.failed(e))?;
+        .execute(&mut tx).await?;
+        tx.commit().await?;
         Ok(session.id)
     }
 
-    async fn user_id(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<String, StoreError> {
-        sqlx::query(
-            "INSERT INTO users (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(UserId::new().to_string())
-        .bind(name)
-        .bind(micros(now))
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
-        sqlx::query_scalar("SELECT id FROM users WHERE name = $1")
+    async fn user_id(&self, tx: &mut Tx, name: &str, now: Timestamp) -> Result<String, StoreError> {
+        sql("INSERT INTO users (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING")
+            .bind(UserId::new().to_string())
             .bind(name)
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(|e| self.failed(e))
+            .bind(micros(now))
+            .execute(&mut *tx)
+            .await?;
+        sql("SELECT id FROM users WHERE name = $1").bind(name).scalar(&mut *tx).await
     }
 
     /// Names of all players, sorted.
@@ -86,10 +70,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn users(&self) -> Result<Vec<String>, StoreError> {
-        sqlx::query_scalar("SELECT name FROM users ORDER BY name")
-            .fetch_all(self.reader())
-            .await
-            .map_err(|e| self.failed(e))
+        sql("SELECT name FROM users ORDER BY name").scalars(self.reader()).await
     }
 
     /// Stores what has happened, in one transaction: all of it or nothing.
@@ -118,45 +99,33 @@ impl Store {
             let mut seq =
                 self.next_seq(&mut tx, "SELECT MAX(seq) FROM gaps WHERE session_id = $1", &id).await?;
             for gap in batch.gaps {
-                sqlx::query(
-                    "INSERT INTO gaps (session_id, seq, from_s, to_s, cause) VALUES ($1, $2, $3, $4, $5)",
-                )
-                .bind(&id)
-                .bind(seq)
-                .bind(gap.from)
-                .bind(gap.to)
-                .bind(&gap.cause)
-                .execute(&mut *tx)
-                .await
-                .map_err(|e| self.failed(e))?;
+                sql("INSERT INTO gaps (session_id, seq, from_s, to_s, cause) VALUES ($1, $2, $3, $4, $5)")
+                    .bind(&id)
+                    .bind(seq)
+                    .bind(gap.from)
+                    .bind(gap.to)
+                    .bind(&gap.cause)
+                    .execute(&mut tx)
+                    .await?;
                 seq += 1;
             }
         }
-        tx.commit().await.map_err(|e| self.failed(e))
+        tx.commit().await
     }
 
-    async fn next_seq(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        newest: &'static str,
-        session: &str,
-    ) -> Result<i64, StoreError> {
-        let newest: Option<i64> = sqlx::query_scalar(newest)
-            .bind(session)
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(|e| self.failed(e))?;
+    async fn next_seq(&self, tx: &mut Tx, newest: &'static str, session: &str) -> Result<i64, StoreError> {
+        let newest: Option<i64> = sql(newest).bind(session).scalar(&mut *tx).await?;
         Ok(newest.map_or(0, |n| n + 1))
     }
 
     async fn insert_window(
         &self,
-        tx: &mut Transaction<'static, Sqlite>,
+        tx: &mut Tx,
         session: &str,
         record: &WindowRecord,
     ) -> Result<(), StoreError> {
         let (window, scores) = (&record.window, &record.window.scores);
-        sqlx::query(
+        sql(
             "INSERT INTO windows (session_id, idx, start_s, end_s, closed_at, pitch_accuracy, scale_conformity, \
              timing_stability, noise_control, overall, weakest, strongest, facts_json, dsp_json) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
@@ -180,19 +149,12 @@ impl Store {
         .bind(window.strongest.map(metric_word))
         .bind(self.json("facts", &window.facts)?)
         .bind(record.cost.map(|cost| self.json("cost of the loop", &cost)).transpose()?)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(())
     }
 
-    async fn insert_advice(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        session: &str,
-        advice: &AdviceRow,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
+    async fn insert_advice(&self, tx: &mut Tx, session: &str, advice: &AdviceRow) -> Result<(), StoreError> {
+        sql(
             "INSERT INTO advice (id, session_id, kind, given_at, at_s, window_idx, body, source, prompt_version, \
              spoken, trace_id, span_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
              ON CONFLICT (id) DO UPDATE SET body = excluded.body, source = excluded.source, \
@@ -211,9 +173,7 @@ impl Store {
         .bind(advice.spoken.map(i64::from))
         .bind(&advice.trace_id)
         .bind(&advice.span_id)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(())
     }
 
@@ -239,10 +199,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let scores = summary.map(|s| s.scores).unwrap_or_default();
         let json = summary.map(|s| self.json("summary", s)).transpose()?;
-        sqlx::query(
-            "UPDATE sessions SET ended_at = $2, end_reason = $3, summary_json = $4, pitch_accuracy = $5, \
-             scale_conformity = $6, timing_stability = $7, noise_control = $8, overall = $9 WHERE id = $1",
-        )
+        sql("UPDATE sessions SET ended_at = $2, end_reason = $3, summary_json = $4, pitch_accuracy = $5, \
+             scale_conformity = $6, timing_stability = $7, noise_control = $8, overall = $9 WHERE id = $1")
         .bind(session.to_string())
         .bind(micros(at))
         .bind(reason.word())
@@ -252,9 +210,8 @@ impl Store {
         .bind(scores.timing_stability)
         .bind(scores.noise_control)
         .bind(scores.overall)
-        .execute(&self.0.write)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(self.writer())
+        .await?;
         Ok(())
     }
 
@@ -267,10 +224,9 @@ impl Store {
         &self,
         summarise: impl Fn(&SessionRow, &[JudgedNote], &[WindowRecord]) -> Option<Summary>,
     ) -> Result<Vec<SessionId>, StoreError> {
-        let rows = sqlx::query(select_sessions!("WHERE s.ended_at IS NULL ORDER BY s.started_at"))
-            .fetch_all(self.reader())
-            .await
-            .map_err(|e| self.failed(e))?;
+        let rows = sql(select_sessions!("WHERE s.ended_at IS NULL ORDER BY s.started_at"))
+            .all(self.reader())
+            .await?;
         let mut closed = Vec::new();
         for row in rows {
             let session = self.session_row(&row)?;
@@ -304,16 +260,15 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRow>, StoreError> {
-        let rows = sqlx::query(select_sessions!(
+        let rows = sql(select_sessions!(
             "WHERE ($1 IS NULL OR u.name = $1) AND ($2 IS NULL OR s.started_at < $2) \
              ORDER BY s.started_at DESC, s.id DESC LIMIT $3"
         ))
         .bind(&filter.user)
         .bind(filter.before.map(micros))
         .bind(i64::from(filter.limit))
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        .all(self.reader())
+        .await?;
         rows.iter().map(|row| self.session_row(row)).collect()
     }
 
@@ -324,31 +279,28 @@ impl Store {
     pub async fn session(&self, name: &str) -> Result<SessionRow, StoreError> {
         let not_found = || StoreError::NotFound { what: "session", name: name.to_owned(), list: "history" };
         let rows = if name == "latest" {
-            sqlx::query(select_sessions!("ORDER BY s.started_at DESC, s.id DESC LIMIT 1"))
-                .fetch_all(self.reader())
-                .await
+            sql(select_sessions!("ORDER BY s.started_at DESC, s.id DESC LIMIT 1")).all(self.reader()).await?
         } else {
             let prefix = prefix(name).ok_or_else(not_found)?;
-            sqlx::query(select_sessions!("WHERE substr(s.id, 1, $2) = $1 ORDER BY s.id LIMIT $3"))
+            sql(select_sessions!("WHERE substr(s.id, 1, length($1)) = $1 ORDER BY s.id LIMIT $2"))
                 .bind(&prefix)
-                .bind(prefix.len() as i64)
                 .bind(MATCHES_SHOWN)
-                .fetch_all(self.reader())
-                .await
-        }
-        .map_err(|e| self.failed(e))?;
+                .all(self.reader())
+                .await?
+        };
         match rows.as_slice() {
             [] => Err(not_found()),
             [row] => self.session_row(row),
             several => {
-                let ids: Result<Vec<String>, sqlx::Error> = several.iter().map(|r| r.try_get("id")).collect();
-                let matches = ids.map_err(|e| self.failed(e))?.join(", ");
+                let ids: Result<Vec<String>, StoreError> =
+                    several.iter().map(|r| self.get(r, "id")).collect();
+                let matches = ids?.join(", ");
                 Err(StoreError::Ambiguous { name: name.to_owned(), matches })
             }
         }
     }
 
-    fn session_row(&self, row: &SqliteRow) -> Result<SessionRow, StoreError> {
+    fn session_row(&self, row: &Row) -> Result<SessionRow, StoreError> {
         let id: String = self.get(row, "id")?;
         let end: Option<String> = self.get(row, "end_reason")?;
         let summary: Option<String> = self.get(row, "summary_json")?;
@@ -368,7 +320,7 @@ impl Store {
             config_json: self.get(row, "config_json")?,
             summary: summary.map(|text| self.parse("the summary of a session", &text)).transpose()?,
             trace_id: self.get(row, "trace_id")?,
-            note_count: count(row, "note_count").map_err(|e| self.failed(e))?,
+            note_count: self.count(row, "note_count")?,
             owner,
         })
     }
@@ -473,16 +425,8 @@ impl Store {
         &self,
         session: &SessionId,
         query: &'static str,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        let found = sqlx::query(query).bind(session.to_string()).fetch_all(self.reader()).await;
-        found.map_err(|e| self.failed(e))
-    }
-
-    pub(super) fn get<'r, T>(&self, row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
-    where
-        T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-    {
-        row.try_get(column).map_err(|e| self.failed(e))
+    ) -> Result<Vec<Row>, StoreError> {
+        sql(query).bind(session.to_string()).all(self.reader()).await
     }
 
     pub(super) fn json<T: Serialize>(&self, what: &str, value: &T) -> Result<String, StoreError> {

@@ -4,10 +4,8 @@
 //! *position* is the last place that it is done with, delivered or parked.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Store, StoreError, micros, moment};
+use super::{Row, Store, StoreError, Tx, micros, moment, sql};
 
 /// Outcome of a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,28 +178,21 @@ impl Store {
                 completed += 1;
             }
         }
-        tx.commit().await.map_err(|e| self.failed(e))?;
+        tx.commit().await?;
         Ok(completed)
     }
 
-    async fn put_span(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        span: &SpanRow,
-        resource_json: &str,
-    ) -> Result<(), StoreError> {
+    async fn put_span(&self, tx: &mut Tx, span: &SpanRow, resource_json: &str) -> Result<(), StoreError> {
         let root = span.parent_id.is_none();
         // A child that comes first (its root's begin was lost) makes the trace too; the root then mends the names.
-        sqlx::query(
-            "INSERT INTO traces (trace_id, root_span_id, name, thread, started_at, resource_json, owner) \
+        sql("INSERT INTO traces (trace_id, root_span_id, name, thread, started_at, resource_json, owner) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (trace_id) DO UPDATE SET \
              root_span_id = COALESCE(excluded.root_span_id, traces.root_span_id), \
              name = CASE WHEN excluded.root_span_id IS NULL THEN traces.name ELSE excluded.name END, \
              thread = COALESCE(CASE WHEN excluded.root_span_id IS NULL THEN NULL ELSE excluded.thread END, \
              traces.thread), \
              started_at = CASE WHEN excluded.root_span_id IS NULL THEN traces.started_at \
-             ELSE excluded.started_at END",
-        )
+             ELSE excluded.started_at END")
         .bind(&span.trace_id)
         .bind(root.then_some(&span.span_id))
         .bind(if root { &span.name } else { LOST_ROOT })
@@ -209,11 +200,10 @@ impl Store {
         .bind(micros(span.started_at))
         .bind(resource_json)
         .bind(self.instance().to_string())
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx)
+        .await?;
         let (status, message) = span.status.columns();
-        sqlx::query(
+        sql(
             "INSERT INTO spans (trace_id, span_id, parent_id, name, started_at, ended_at, status, status_message, \
              detail_json) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
              ON CONFLICT (trace_id, span_id) DO UPDATE SET name = excluded.name, ended_at = excluded.ended_at, \
@@ -229,9 +219,7 @@ impl Store {
         .bind(status)
         .bind(message)
         .bind(&span.detail_json)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(())
     }
 
@@ -239,43 +227,36 @@ impl Store {
     /// every span has an end.
     async fn complete(
         &self,
-        tx: &mut Transaction<'static, Sqlite>,
+        tx: &mut Tx,
         trace: &str,
         ended_at: i64,
         why_open: &str,
     ) -> Result<(), StoreError> {
         let root: Option<String> =
-            sqlx::query_scalar("SELECT span_id FROM spans WHERE trace_id = $1 AND parent_id IS NULL LIMIT 1")
+            sql("SELECT span_id FROM spans WHERE trace_id = $1 AND parent_id IS NULL LIMIT 1")
                 .bind(trace)
-                .fetch_optional(&mut **tx)
-                .await
-                .map_err(|e| self.failed(e))?;
+                .optional_scalar(&mut *tx)
+                .await?;
         let root = match root {
             Some(id) => id,
             None => self.stand_in_root(tx, trace, ended_at).await?,
         };
-        sqlx::query(
-            "UPDATE spans SET ended_at = CASE WHEN started_at > $2 THEN started_at ELSE $2 END, \
-             status = 'error', status_message = $3 WHERE trace_id = $1 AND ended_at IS NULL",
-        )
+        sql("UPDATE spans SET ended_at = CASE WHEN started_at > $2 THEN started_at ELSE $2 END, \
+             status = 'error', status_message = $3 WHERE trace_id = $1 AND ended_at IS NULL")
         .bind(trace)
         .bind(ended_at)
         .bind(why_open)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
-        sqlx::query(
-            "UPDATE spans SET lost_parent_id = parent_id, parent_id = $2 WHERE trace_id = $1 \
+        .execute(&mut *tx)
+        .await?;
+        sql("UPDATE spans SET lost_parent_id = parent_id, parent_id = $2 WHERE trace_id = $1 \
              AND parent_id IS NOT NULL \
-             AND parent_id NOT IN (SELECT p.span_id FROM spans p WHERE p.trace_id = $1)",
-        )
+             AND parent_id NOT IN (SELECT p.span_id FROM spans p WHERE p.trace_id = $1)")
         .bind(trace)
         .bind(&root)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx)
+        .await?;
         // A trace has one place, once, and the queue never reuses one, even when all in it was delivered and pruned.
-        sqlx::query(
+        sql(
             "UPDATE traces SET root_span_id = $2, ended_at = $3, seq = COALESCE(seq, 1 + (SELECT MAX(n) FROM ( \
              SELECT COALESCE(MAX(seq), 0) AS n FROM traces UNION ALL \
              SELECT COALESCE(MAX(position), 0) AS n FROM outbox) AS places)), \
@@ -285,30 +266,20 @@ impl Store {
         .bind(trace)
         .bind(&root)
         .bind(ended_at)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(())
     }
 
     /// A root for a trace that lost its own: under the id that its spans name as their parent.
-    async fn stand_in_root(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        trace: &str,
-        ended_at: i64,
-    ) -> Result<String, StoreError> {
-        let id: Option<String> = sqlx::query_scalar(
-            "SELECT parent_id FROM spans WHERE trace_id = $1 \
+    async fn stand_in_root(&self, tx: &mut Tx, trace: &str, ended_at: i64) -> Result<String, StoreError> {
+        let id: Option<String> = sql("SELECT parent_id FROM spans WHERE trace_id = $1 \
              AND parent_id NOT IN (SELECT p.span_id FROM spans p WHERE p.trace_id = $1) \
-             ORDER BY started_at LIMIT 1",
-        )
+             ORDER BY started_at LIMIT 1")
         .bind(trace)
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .optional_scalar(&mut *tx)
+        .await?;
         let id = id.unwrap_or_else(|| STAND_IN_ID.to_owned());
-        sqlx::query(
+        sql(
             "INSERT INTO spans (trace_id, span_id, name, started_at, ended_at, status, status_message, detail_json) \
              SELECT trace_id, $2, $3, started_at, $4, 'error', $5, '{}' FROM traces WHERE trace_id = $1",
         )
@@ -317,9 +288,7 @@ impl Store {
         .bind(LOST_ROOT)
         .bind(ended_at)
         .bind(END_LOST)
-        .execute(&mut **tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut *tx).await?;
         Ok(id)
     }
 
@@ -329,13 +298,11 @@ impl Store {
     /// # Errors
     /// When the store cannot be read or written.
     pub async fn close_open_traces(&self, whose: Owner) -> Result<u64, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT t.trace_id, t.owner, (SELECT MAX(COALESCE(s.ended_at, s.started_at)) FROM spans s \
              WHERE s.trace_id = t.trace_id) AS last FROM traces t WHERE t.ended_at IS NULL ORDER BY t.started_at",
         )
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        .all(self.reader()).await?;
         let mut closed = 0;
         for row in rows {
             let owner: String = self.get(&row, "owner")?;
@@ -348,7 +315,7 @@ impl Store {
             let trace: String = self.get(&row, "trace_id")?;
             let mut tx = self.begin().await?;
             self.complete(&mut tx, &trace, last, PROCESS_ENDED).await?;
-            tx.commit().await.map_err(|e| self.failed(e))?;
+            tx.commit().await?;
             closed += 1;
         }
         Ok(closed)
@@ -361,36 +328,25 @@ impl Store {
     /// When the store cannot be written.
     pub async fn prune_traces(&self, keep: u32, bytes: u64) -> Result<(u64, u64), StoreError> {
         let mut tx = self.begin().await?;
-        let rows = sqlx::query("SELECT seq, bytes FROM traces WHERE seq IS NOT NULL ORDER BY seq DESC")
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(|e| self.failed(e))?;
+        let rows =
+            sql("SELECT seq, bytes FROM traces WHERE seq IS NOT NULL ORDER BY seq DESC").all(&mut tx).await?;
         let mut total = 0_u64;
         let mut oldest_kept = None;
         for (n, row) in rows.iter().enumerate() {
-            total = total.saturating_add(super::count(row, "bytes").map_err(|e| self.failed(e))?);
+            total = total.saturating_add(self.count(row, "bytes")?);
             if n > 0 && (n >= keep as usize || total > bytes) {
                 break;
             }
             oldest_kept = Some(self.get::<i64>(row, "seq")?);
         }
         let Some(oldest_kept) = oldest_kept else { return Ok((0, 0)) };
-        let unsent: i64 = sqlx::query(
-            "SELECT COUNT(*) AS n FROM traces t WHERE t.seq < $1 AND EXISTS ( \
-             SELECT 1 FROM outbox o WHERE o.position < t.seq)",
-        )
+        let unsent: i64 = sql("SELECT COUNT(*) AS n FROM traces t WHERE t.seq < $1 AND EXISTS ( \
+             SELECT 1 FROM outbox o WHERE o.position < t.seq)")
         .bind(oldest_kept)
-        .fetch_one(&mut *tx)
-        .await
-        .and_then(|row| row.try_get("n"))
-        .map_err(|e| self.failed(e))?;
-        let gone = sqlx::query("DELETE FROM traces WHERE seq < $1")
-            .bind(oldest_kept)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.failed(e))?
-            .rows_affected();
-        tx.commit().await.map_err(|e| self.failed(e))?;
+        .scalar(&mut tx)
+        .await?;
+        let gone = sql("DELETE FROM traces WHERE seq < $1").bind(oldest_kept).execute(&mut tx).await?;
+        tx.commit().await?;
         Ok((gone, unsent.unsigned_abs()))
     }
 
@@ -399,17 +355,14 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn traces(&self, filter: &SpanFilter) -> Result<Vec<TraceRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT t.*, (SELECT COUNT(*) FROM spans s WHERE s.trace_id = t.trace_id) AS spans, \
+        let rows = sql("SELECT t.*, (SELECT COUNT(*) FROM spans s WHERE s.trace_id = t.trace_id) AS spans, \
              (SELECT COUNT(*) FROM spans s WHERE s.trace_id = t.trace_id AND s.status = 'error') AS errors \
              FROM traces t WHERE ($1 IS NULL OR substr(t.thread, 1, length($1)) = $1) \
-             ORDER BY t.started_at DESC, t.trace_id LIMIT $2",
-        )
+             ORDER BY t.started_at DESC, t.trace_id LIMIT $2")
         .bind(&filter.thread)
         .bind(i64::from(filter.limit))
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        .all(self.reader())
+        .await?;
         rows.iter().map(|row| self.trace_row(row)).collect()
     }
 
@@ -419,23 +372,21 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Ambiguous`], or when the store cannot be read.
     pub async fn trace(&self, name: &str) -> Result<StoredTrace, StoreError> {
         let prefix = if name == "latest" { String::new() } else { name.to_ascii_lowercase() };
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT t.*, 0 AS spans, \
              (SELECT COUNT(*) FROM spans s WHERE s.trace_id = t.trace_id AND s.status = 'error') AS errors \
              FROM traces t WHERE substr(t.trace_id, 1, length($1)) = $1 ORDER BY t.started_at DESC, t.trace_id LIMIT 5",
         )
         .bind(&prefix)
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        .all(self.reader()).await?;
         let row = match rows.as_slice() {
             [] => return Err(StoreError::NotFound { what: "trace", name: name.to_owned(), list: "traces" }),
             [row] => row,
             [row, ..] if prefix.is_empty() => row,
             several => {
-                let ids: Result<Vec<String>, sqlx::Error> =
-                    several.iter().map(|r| r.try_get("trace_id")).collect();
-                let matches = ids.map_err(|e| self.failed(e))?.join(", ");
+                let ids: Result<Vec<String>, StoreError> =
+                    several.iter().map(|r| self.get(r, "trace_id")).collect();
+                let matches = ids?.join(", ");
                 return Err(StoreError::Ambiguous { name: name.to_owned(), matches });
             }
         };
@@ -446,11 +397,10 @@ impl Store {
     }
 
     async fn spans(&self, trace: &TraceRow) -> Result<Vec<SpanRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM spans WHERE trace_id = $1 ORDER BY started_at, span_id")
+        let rows = sql("SELECT * FROM spans WHERE trace_id = $1 ORDER BY started_at, span_id")
             .bind(&trace.trace_id)
-            .fetch_all(self.reader())
-            .await
-            .map_err(|e| self.failed(e))?;
+            .all(self.reader())
+            .await?;
         rows.iter()
             .map(|row| {
                 Ok(SpanRow {
@@ -472,7 +422,7 @@ impl Store {
             .collect()
     }
 
-    fn trace_row(&self, row: &SqliteRow) -> Result<TraceRow, StoreError> {
+    fn trace_row(&self, row: &Row) -> Result<TraceRow, StoreError> {
         Ok(TraceRow {
             trace_id: self.get(row, "trace_id")?,
             name: self.get(row, "name")?,
@@ -480,8 +430,8 @@ impl Store {
             started_at: moment(self.get(row, "started_at")?),
             ended_at: self.get::<Option<i64>>(row, "ended_at")?.map(moment),
             seq: self.get(row, "seq")?,
-            spans: super::count(row, "spans").map_err(|e| self.failed(e))?,
-            errors: super::count(row, "errors").map_err(|e| self.failed(e))?,
+            spans: self.count(row, "spans")?,
+            errors: self.count(row, "errors")?,
             resource_json: self.get(row, "resource_json")?,
         })
     }
@@ -491,16 +441,13 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn register_backend(&self, backend: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO outbox (backend, since_seq, position, updated_at) \
+        sql("INSERT INTO outbox (backend, since_seq, position, updated_at) \
              SELECT $1, COALESCE(MAX(seq), 0), COALESCE(MAX(seq), 0), $2 FROM traces WHERE TRUE \
-             ON CONFLICT (backend) DO NOTHING",
-        )
+             ON CONFLICT (backend) DO NOTHING")
         .bind(backend)
         .bind(micros(Timestamp::now()))
-        .execute(&self.0.write)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(self.writer())
+        .await?;
         Ok(())
     }
 
@@ -510,24 +457,21 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn next_for(&self, backend: &str) -> Result<Option<Resend>, StoreError> {
-        let row = sqlx::query(
+        let row = sql(
             "SELECT t.*, 0 AS spans, 0 AS errors, 1 AS parked_before FROM traces t \
              JOIN parked p ON p.trace_id = t.trace_id AND p.backend = $1 AND p.again = 1 ORDER BY t.seq LIMIT 1",
         )
         .bind(backend)
-        .fetch_optional(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        .optional(self.reader()).await?;
         let row = match row {
             Some(row) => Some(row),
-            None => sqlx::query(
-                "SELECT t.*, 0 AS spans, 0 AS errors, 0 AS parked_before FROM traces t \
-                 WHERE t.seq > (SELECT position FROM outbox WHERE backend = $1) ORDER BY t.seq LIMIT 1",
-            )
-            .bind(backend)
-            .fetch_optional(self.reader())
-            .await
-            .map_err(|e| self.failed(e))?,
+            None => {
+                sql("SELECT t.*, 0 AS spans, 0 AS errors, 0 AS parked_before FROM traces t \
+                 WHERE t.seq > (SELECT position FROM outbox WHERE backend = $1) ORDER BY t.seq LIMIT 1")
+                .bind(backend)
+                .optional(self.reader())
+                .await?
+            }
         };
         let Some(row) = row else { return Ok(None) };
         let mut trace = self.trace_row(&row)?;
@@ -542,15 +486,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn pending_for(&self, backend: &str) -> Result<u64, StoreError> {
-        let n: i64 = sqlx::query(
+        let n: i64 = sql(
             "SELECT (SELECT COUNT(*) FROM traces WHERE seq > (SELECT position FROM outbox WHERE backend = $1)) \
              + (SELECT COUNT(*) FROM parked WHERE backend = $1 AND again = 1) AS n",
         )
         .bind(backend)
-        .fetch_one(self.reader())
-        .await
-        .and_then(|row| row.try_get("n"))
-        .map_err(|e| self.failed(e))?;
+        .scalar(self.reader()).await?;
         Ok(n.unsigned_abs())
     }
 
@@ -560,14 +501,13 @@ impl Store {
     /// When the store cannot be written; the trace will then be delivered twice rather than never.
     pub async fn mark_delivered(&self, backend: &str, trace: &TraceRow) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM parked WHERE backend = $1 AND trace_id = $2")
+        sql("DELETE FROM parked WHERE backend = $1 AND trace_id = $2")
             .bind(backend)
             .bind(&trace.trace_id)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.failed(e))?;
+            .execute(&mut tx)
+            .await?;
         self.advance(&mut tx, backend, trace).await?;
-        tx.commit().await.map_err(|e| self.failed(e))
+        tx.commit().await
     }
 
     /// The backend has refused the trace: it is put aside with the answer, and the position moves on.
@@ -583,7 +523,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         // A trace pruned meanwhile has nothing left to park.
-        sqlx::query(
+        sql(
             "INSERT INTO parked (backend, trace_id, status, answer, parked_at) \
              SELECT $1, trace_id, $3, $4, $5 FROM traces WHERE trace_id = $2 \
              ON CONFLICT (backend, trace_id) DO UPDATE SET status = excluded.status, answer = excluded.answer, \
@@ -594,26 +534,18 @@ impl Store {
         .bind(i64::from(status))
         .bind(answer)
         .bind(micros(Timestamp::now()))
-        .execute(&mut *tx)
-        .await
-        .map_err(|e| self.failed(e))?;
+        .execute(&mut tx).await?;
         self.advance(&mut tx, backend, trace).await?;
-        tx.commit().await.map_err(|e| self.failed(e))
+        tx.commit().await
     }
 
-    async fn advance(
-        &self,
-        tx: &mut Transaction<'static, Sqlite>,
-        backend: &str,
-        trace: &TraceRow,
-    ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE outbox SET position = $2, updated_at = $3 WHERE backend = $1 AND position < $2")
+    async fn advance(&self, tx: &mut Tx, backend: &str, trace: &TraceRow) -> Result<(), StoreError> {
+        sql("UPDATE outbox SET position = $2, updated_at = $3 WHERE backend = $1 AND position < $2")
             .bind(backend)
             .bind(trace.seq)
             .bind(micros(Timestamp::now()))
-            .execute(&mut **tx)
-            .await
-            .map_err(|e| self.failed(e))?;
+            .execute(&mut *tx)
+            .await?;
         Ok(())
     }
 
@@ -622,8 +554,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn retry_parked(&self) -> Result<u64, StoreError> {
-        let done = sqlx::query("UPDATE parked SET again = 1").execute(&self.0.write).await;
-        Ok(done.map_err(|e| self.failed(e))?.rows_affected())
+        sql("UPDATE parked SET again = 1").execute(self.writer()).await
     }
 
     /// What became of a trace at each backend.
@@ -631,14 +562,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn deliveries(&self, trace: &TraceRow) -> Result<Vec<DeliveryRow>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT o.backend, o.since_seq, o.position, p.status, p.answer, p.parked_at, p.again FROM outbox o \
              LEFT JOIN parked p ON p.backend = o.backend AND p.trace_id = $1 ORDER BY o.backend",
         )
         .bind(&trace.trace_id)
-        .fetch_all(self.reader())
-        .await
-        .map_err(|e| self.failed(e))?;
+        .all(self.reader()).await?;
         rows.iter()
             .map(|row| {
                 let since: i64 = self.get(row, "since_seq")?;

@@ -286,6 +286,7 @@ impl Drop for Taken<'_> {
 mod tests {
     use super::*;
     use crate::dsp::event::{NoteEvent, Technique};
+    use crate::store::sql;
 
     fn note(onset: f64) -> JudgedNote {
         let note = NoteEvent {
@@ -332,7 +333,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.db");
         let empty = Store::open(&path).await.unwrap();
-        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&empty.0.write).await.unwrap();
+        let pages: i64 = sql("PRAGMA page_count").scalar(empty.writer()).await.unwrap();
         empty.close().await;
         // SQLite's own limit stands for the disk's: the same error, at a place of our choosing.
         let limit = u32::try_from(pages).unwrap() + 4;
@@ -351,7 +352,7 @@ mod tests {
         let trouble = state.trouble.unwrap();
         assert!(trouble.contains("no room left"), "{trouble}");
 
-        sqlx::query("PRAGMA max_page_count = 100000").execute(&store.0.write).await.unwrap();
+        sql("PRAGMA max_page_count = 100000").execute(store.writer()).await.unwrap();
         let id = writer.id();
         let state = writer.state();
         writer.finish(&summary(), Timestamp::now(), Duration::ZERO).await.unwrap();
