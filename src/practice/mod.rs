@@ -7,6 +7,7 @@ pub mod click;
 pub mod metric;
 mod noise;
 pub mod placing;
+pub mod plan;
 pub mod score;
 pub mod session;
 pub mod settings;
