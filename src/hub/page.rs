@@ -15,6 +15,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("../../assets/hub/base.html")),
     ("message.html", include_str!("../../assets/hub/message.html")),
     ("chart.html", include_str!("../../assets/hub/chart.html")),
+    ("login.html", include_str!("../../assets/hub/login.html")),
+    ("users.html", include_str!("../../assets/hub/users.html")),
 ];
 
 /// Files that pages load: path below `/assets/`, media type, text.
@@ -39,7 +41,20 @@ fn environment() -> &'static Environment<'static> {
 /// # Errors
 /// [`HubError`] (500) when the template asks for what it was not given; tests render every page.
 pub fn render(viewer: &Viewer, nav: &str, template: &str, values: Value) -> Result<Response, HubError> {
-    let all = context! { user => viewer.user.clone(), nav, ..values };
+    render_for(Some(viewer), nav, template, values)
+}
+
+/// As [`render`], for somebody who is not known yet: the page then has no navigation.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_for(
+    viewer: Option<&Viewer>,
+    nav: &str,
+    template: &str,
+    values: Value,
+) -> Result<Response, HubError> {
+    let all = context! { user => viewer.map(|v| v.user.clone()), nav, ..values };
     let page = environment().get_template(template).and_then(|t| t.render(all)).map_err(|e| HubError {
         status: StatusCode::INTERNAL_SERVER_ERROR,
         said: format!("the page {template} could not be made: {e:#}"),

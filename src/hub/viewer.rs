@@ -1,13 +1,11 @@
 //! Who asks. From loopback: the player chosen with the switcher (a cookie), else the daemon's own; from elsewhere the
-//! token alone decides.
+//! token alone decides. The [guard](super::guard) finds it out before anything else is done.
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::{Hub, HubError};
-
-/// Cookie of the switcher.
-pub const COOKIE: &str = "fretcoach_user";
 
 /// The player whose data is seen. Every query of a page is narrowed to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +17,11 @@ pub struct Viewer {
 impl FromRequestParts<Hub> for Viewer {
     type Rejection = HubError;
 
-    async fn from_request_parts(_parts: &mut Parts, hub: &Hub) -> Result<Self, HubError> {
-        Ok(Self { user: hub.config().user.clone() })
+    /// Nobody is somebody by default: a request that did not pass the guard has no viewer.
+    async fn from_request_parts(parts: &mut Parts, _hub: &Hub) -> Result<Self, HubError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| HubError {
+            status: StatusCode::UNAUTHORIZED,
+            said: "nobody knows who asks for this: log in at /login".into(),
+        })
     }
 }

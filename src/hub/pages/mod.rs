@@ -5,3 +5,4 @@ pub mod history;
 pub mod live;
 pub mod plan;
 pub mod tuner;
+pub mod users;
