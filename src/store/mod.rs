@@ -14,6 +14,7 @@
 mod calibrations;
 mod db;
 mod error;
+mod history;
 mod ids;
 pub mod lock;
 mod notes;
@@ -21,6 +22,8 @@ mod postgres;
 mod schema;
 mod sessions;
 mod spans;
+mod tally;
+mod trends;
 mod types;
 mod writer;
 
@@ -38,10 +41,16 @@ use db::{Db, Field, Row, Tx, sql};
 
 pub use calibrations::{CalibrationRow, DevicePair};
 pub use error::StoreError;
+pub use history::{CarriedOut, Choices, Recorded, SessionBrief, SessionPage, SessionQuery, SortBy};
 pub use ids::{AdviceId, ChatId, InstanceId, PlanId, SessionId, UserId};
 pub use lock::{CaptureLock, LockError};
 pub use spans::{
     DeliveryRow, DeliveryState, Owner, Resend, SpanFilter, SpanRow, SpanStatus, StoredTrace, TraceRow,
+};
+pub use tally::{PitchTally, REST_S, Tally};
+pub use trends::{
+    Figure, PROGRESS_DAYS, Progress, STREAK_DAY_S, SessionFigures, Step, Streak, TrendPoint, mean,
+    practice_days, progress, streak, trend,
 };
 pub use types::{
     AdviceKind, AdviceRow, Batch, EndReason, GapRow, Health, LoopCost, NewSession, SessionFilter, SessionRow,
@@ -143,6 +152,11 @@ impl Store {
             // Somebody else writes: so it can be written.
             Err(StoreError::Busy { .. }) => {}
             Err(error) => return Err(error),
+        }
+        match store.tally_missing().await {
+            // Another process writes, and counts by itself when it opens the next time; pages count meanwhile.
+            Ok(_) | Err(StoreError::Busy { .. }) => {}
+            Err(error) => tracing::warn!("sessions of the past could not be counted: {error}"),
         }
         Ok(store)
     }

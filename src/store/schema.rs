@@ -18,18 +18,21 @@ pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"FrCo");
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// In order; a landed one is never edited.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "practice", include_str!("../../migrations/0001_practice.sql")),
     (2, "traces", include_str!("../../migrations/0002_traces.sql")),
     (3, "technique", include_str!("../../migrations/0003_technique.sql")),
     (4, "timing", include_str!("../../migrations/0004_timing.sql")),
     (5, "calibration", include_str!("../../migrations/0005_calibration.sql")),
     (6, "hub", include_str!("../../migrations/0006_hub.sql")),
+    (8, "tally", include_str!("../../migrations/0008_tally.sql")),
 ];
 
 /// The same for the shared database, which began later.
-const POSTGRES_MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "practice", include_str!("../../migrations/postgres/0001_practice.sql"))];
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "practice", include_str!("../../migrations/postgres/0001_practice.sql")),
+    (2, "tally", include_str!("../../migrations/postgres/0002_tally.sql")),
+];
 
 /// Where the shared database keeps which of them it has had: a name that no other program of the same database uses.
 const POSTGRES_LEDGER: &str = "fretcoach_schema";

@@ -16,7 +16,7 @@ macro_rules! select_sessions {
         concat!(
             "SELECT s.id, u.name AS user_name, s.deployment, s.mode, s.scale, s.bpm, s.input, s.config_json, ",
             "s.started_at, s.ended_at, s.end_reason, s.summary_json, s.trace_id, s.owner, ",
-            "(SELECT COUNT(*) FROM notes n WHERE n.session_id = s.id) AS note_count ",
+            "COALESCE(s.note_count, (SELECT COUNT(*) FROM notes n WHERE n.session_id = s.id)) AS note_count ",
             "FROM sessions s JOIN users u ON u.id = s.user_id ",
             $rest
         )
@@ -83,6 +83,11 @@ impl Store {
         }
         let id = session.to_string();
         let mut tx = self.begin().await?;
+        // What was counted before is no longer so; nothing was while the session runs.
+        sql("UPDATE sessions SET note_count = NULL WHERE id = $1 AND note_count IS NOT NULL")
+            .bind(&id)
+            .execute(&mut tx)
+            .await?;
         for note in batch.notes {
             self.insert_note(&mut tx, &id, note).await?;
         }
@@ -212,7 +217,7 @@ impl Store {
         .bind(scores.overall)
         .execute(self.writer())
         .await?;
-        Ok(())
+        self.tally(session).await
     }
 
     /// Closes sessions that a dead process left open: their end is the last thing that was stored of them, their
