@@ -14,9 +14,10 @@ use super::chatter::Diverted;
 use super::input::{self, Chosen};
 use super::metronome::Beat;
 use super::mouth::PlayerSpeaker;
-use super::session::{News, Parts, Session, TEXT_ONLY};
+use super::session::{Command, News, Parts, Session, TEXT_ONLY};
 use super::signals::Interrupts;
-use super::{recover, setup};
+use super::stage::Stage;
+use super::{hub, recover, setup};
 use crate::audio::echo::EchoGate;
 use crate::audio::engine::{Engine, EngineSettings, Monitor};
 use crate::audio::metronome::ear::Link;
@@ -27,6 +28,7 @@ use crate::cli::{display, plain};
 use crate::coach::{self, CoachContext};
 use crate::config::Config;
 use crate::dsp::Analyzer;
+use crate::hub::link::{Control, LiveView, joint};
 use crate::music::scale::Scale;
 use crate::names::{attr, op, tag};
 use crate::practice::session::Session as Judge;
@@ -38,11 +40,20 @@ use crate::telemetry::{self, About, LOG_FILE, Log, Patience, Telemetry, Telemetr
 /// Commands that may wait: a foot switch is slower than the session.
 const COMMANDS: usize = 16;
 
+/// What the command line asks for beside the settings.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Plain lines instead of the live display.
+    pub plain: bool,
+    /// No web pages.
+    pub no_hub: bool,
+}
+
 /// Runs one session.
 ///
 /// # Errors
 /// One line that says what could not be used and what to do; a session that has begun is always kept.
-pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
+pub async fn run(mut config: Config, wishes: Wishes) -> Result<Exit, Stop> {
     let _lock = CaptureLock::acquire(&config.data_dir).map_err(|e| {
         let exit = if matches!(e, LockError::Held { .. }) { Exit::Busy } else { Exit::Data };
         Stop::because(exit, &e)
@@ -139,7 +150,11 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
         ..Screen::default()
     });
     let (news, news_out) = mpsc::unbounded_channel();
-    let live = !force_plain && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let (joint, link) = joint(first_view(&config, id, scale.as_ref())?);
+    let stage = Stage::new(screen.clone(), joint.view, joint.events, news);
+    let served = if wishes.no_hub { None } else { Some(hub::start(&config, store.clone(), link).await) };
+    let obeying = tokio::spawn(obey(joint.control, commands_in.clone()));
+    let live = !wishes.plain && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let ui = if live {
         drop(news_out);
         tokio::spawn(display::run(screen.subscribe(), commands_in, interrupts))
@@ -149,19 +164,28 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
             Ok(())
         })
     };
-    let said = News::Message;
-    let _ = news.send(said(format!("practising {}", title(scale.as_ref(), settings.bpm))));
+    stage.news(News::Message(format!("practising {}", title(scale.as_ref(), settings.bpm))));
+    let (hub, no_hub) = match served {
+        Some(Ok(hub)) => (Some(hub), None),
+        Some(Err(why)) => (None, Some(why)),
+        None => (None, None),
+    };
+    if let Some(hub) = &hub {
+        stage.news(News::Message(format!("Hub: {}", hub.url)));
+        stage.change(|s| s.hub = Some(hub.url.clone()));
+    }
+    let no_hub = no_hub.or_else(|| hub.as_ref().and_then(|h| h.remark.clone()));
     let recovered = match closed.len() {
         0 => None,
         1 => Some("the last session was cut off; what was played is in the history".to_owned()),
         n => Some(format!("{n} sessions were cut off; what was played is in the history")),
     };
     let demo = why_demo.map(|why| format!("{why}: the virtual guitarist plays"));
-    for line in recovered.into_iter().chain(remarks).chain(demo).chain(no_metronome) {
+    for line in recovered.into_iter().chain(remarks).chain(demo).chain(no_metronome).chain(no_hub) {
         tracing::info!("{line}");
-        screen.send_modify(|s| s.message = Some(line.clone()));
-        let _ = news.send(said(line));
+        stage.say(line);
     }
+    drop(screen);
 
     let session = Session::new(
         engine,
@@ -174,8 +198,7 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
             root,
             thread,
             commands,
-            screen,
-            news,
+            stage,
             pause: pause_in,
             player: player.clone(),
             beat,
@@ -186,6 +209,10 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
     let ended = session.run().await;
     // The session has dropped its ends of all channels: actors and display end by themselves.
     let _ = coach_task.await;
+    obeying.abort();
+    if let Some(hub) = hub {
+        hub.stop().await;
+    }
     let shown = ui.await;
     drop(player);
     drop(chatter);
@@ -208,6 +235,43 @@ pub async fn run(mut config: Config, force_plain: bool) -> Result<Exit, Stop> {
         Some(stop) => Err(stop),
         None => Ok(Exit::Ok),
     }
+}
+
+/// Passes on what the Hub's pages ask for.
+async fn obey(mut wishes: mpsc::Receiver<Control>, commands: mpsc::Sender<Command>) {
+    while let Some(wish) = wishes.recv().await {
+        if let Some(command) = command(&wish) {
+            // A full queue means a session that is busy ending.
+            let _ = commands.try_send(command);
+        }
+    }
+}
+
+fn command(wish: &Control) -> Option<Command> {
+    match wish {
+        Control::Stop => Some(Command::Quit),
+        Control::TogglePause => Some(Command::TogglePause),
+        Control::ToggleMute => Some(Command::ToggleMute),
+        Control::ToggleClick => Some(Command::ToggleClick),
+        Control::StopVoice => Some(Command::StopVoice),
+        Control::AskNow => Some(Command::AskNow),
+        Control::Start { .. } | Control::Set { .. } => None,
+    }
+}
+
+/// What the Hub shows of a session that has heard nothing yet.
+fn first_view(config: &Config, id: SessionId, scale: Option<&Scale>) -> Result<LiveView, Stop> {
+    let p = &config.practice;
+    Ok(LiveView {
+        user: config.user.clone(),
+        session: Some(id.to_string()),
+        setup: setup::of(config),
+        scale_name: scale.map(Scale::name),
+        scale_classes: scale.map(|s| (0..12).filter(|pc| s.contains(*pc)).collect()).unwrap_or_default(),
+        strings: setup::tuning(config)?.strings(),
+        bpm: (p.bpm > 0.0).then_some(p.bpm),
+        ..LiveView::default()
+    })
 }
 
 /// Starts keeping spans, with the log beside them.

@@ -17,17 +17,19 @@ use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
 use super::metronome::Beat;
+use super::stage::{Stage, live_advice};
 use crate::audio::engine::Engine;
-use crate::audio::live::LiveReader;
+use crate::audio::live::{LiveFrame, LiveReader};
 use crate::audio::player::Player;
 use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::{DeviceEvent, StreamInfo};
 use crate::cli::exit::{Exit, Stop};
-use crate::cli::screen::{AdviceView, DeviceState, RecentNote, Screen};
+use crate::cli::screen::{AdviceView, DeviceState, RecentNote};
 use crate::cli::text;
 use crate::coach::{self, AdviceRecord, CoachEvent, CoachHandle, WindowSnapshot};
 use crate::config::Config;
 use crate::dsp::event::{ChordEvent, DspEvent};
+use crate::hub::link::LiveEvent;
 use crate::music::chord::chord_name;
 use crate::music::note;
 use crate::music::scale::Scale;
@@ -113,10 +115,8 @@ pub struct Parts {
     pub thread: Thread,
     /// What the player asks for.
     pub commands: mpsc::Receiver<Command>,
-    /// The live display.
-    pub screen: watch::Sender<Screen>,
-    /// Plain lines.
-    pub news: mpsc::UnboundedSender<News>,
+    /// Whoever looks.
+    pub stage: Stage,
     /// True while nobody plays: when the coach may speak.
     pub pause: watch::Sender<bool>,
     /// The output.
@@ -215,6 +215,7 @@ impl Session {
 
     /// Runs until the player quits, the time is up or the input ends; then sums up, speaks, stores.
     pub async fn run(mut self) -> Ended {
+        self.p.stage.tell(LiveEvent::Started { session: self.p.writer.id().to_string() });
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut score = tokio::time::interval(SCORE_EVERY);
@@ -294,7 +295,7 @@ impl Session {
         let cause = if resumed {
             "paused".to_owned()
         } else {
-            self.p.screen.send_modify(|s| s.gap_seconds += to - from);
+            self.p.stage.change(|s| s.gap_seconds += to - from);
             self.lost.take().unwrap_or_else(|| "missed".to_owned())
         };
         self.p.writer.gap(GapRow { from, to, cause });
@@ -329,7 +330,7 @@ impl Session {
         }
         // The window's own verdicts replace the first ones, as in the history.
         let (right, wrong) = (self.right, self.wrong);
-        self.p.screen.send_modify(|s| (s.right, s.wrong) = (right, wrong));
+        self.p.stage.change(|s| (s.right, s.wrong) = (right, wrong));
         let cost = self.cost();
         self.costs.add(&cost);
         let attributes = cost_attributes(&cost);
@@ -340,8 +341,8 @@ impl Session {
         });
         self.p.root.event("window", window_attributes(&window, &attributes));
         self.previous = Some(window.scores);
-        // A closed channel means that nobody reads plain lines.
-        let _ = self.p.news.send(News::Window(Box::new(window.clone())));
+        self.p.stage.tell(LiveEvent::Window { index: window.index, scores: window.scores });
+        self.p.stage.news(News::Window(Box::new(window.clone())));
         if advise {
             self.p.coach.window(WindowSnapshot { window, closed_at, hop_stats: attributes });
         }
@@ -375,7 +376,7 @@ impl Session {
                 if let Some(engine) = &self.engine {
                     engine.pause(self.paused);
                 }
-                self.p.screen.send_modify(|s| s.paused = self.paused);
+                self.p.stage.change(|s| s.paused = self.paused);
                 if self.paused {
                     self.p.coach.stop_voice();
                 }
@@ -385,7 +386,7 @@ impl Session {
             Command::ToggleMute => {
                 self.muted = !self.muted;
                 self.p.coach.set_muted(self.muted);
-                self.p.screen.send_modify(|s| s.muted = self.muted);
+                self.p.stage.change(|s| s.muted = self.muted);
                 self.say(if self.muted { "the coach is muted" } else { "the coach speaks again" });
             }
             Command::ToggleClick => self.toggle_beat(),
@@ -420,8 +421,8 @@ impl Session {
                 step.output_text(&format!("{name}: {fault}"));
                 self.lost = Some(fault.word().into());
                 self.lost_since.get_or_insert_with(Instant::now);
-                self.p.screen.send_modify(|s| s.device_state = DeviceState::Lost(fault.to_string()));
-                self.news(News::Device(format!("{name} was lost: {fault}; looking for it")));
+                self.p.stage.change(|s| s.device_state = DeviceState::Lost(fault.to_string()));
+                self.p.stage.news(News::Device(format!("{name} was lost: {fault}; looking for it")));
                 tracing::warn!(device = name, fault = fault.word(), "input lost");
                 self.last_fault = Some(step);
             }
@@ -432,7 +433,7 @@ impl Session {
                     describe(&step, &stream);
                 }
                 tracing::info!(device = stream.name, gap_seconds, attempts, "input restored");
-                self.news(News::Device(format!("{} is back after {gap_seconds:.1} s", stream.name)));
+                self.p.stage.news(News::Device(format!("{} is back after {gap_seconds:.1} s", stream.name)));
                 self.input(&stream);
             }
             DeviceEvent::Missed { name, seconds } => {
@@ -440,7 +441,9 @@ impl Session {
                 step.put(attr::DEVICE_FAULT, "missed");
                 step.put(attr::GAP_SECONDS, seconds);
                 tracing::warn!(device = name, seconds, "sound was lost");
-                self.news(News::Device(format!("{name}: {seconds:.2} s of sound never came; not judged")));
+                self.p
+                    .stage
+                    .news(News::Device(format!("{name}: {seconds:.2} s of sound never came; not judged")));
             }
             DeviceEvent::Warning(said) => {
                 tracing::warn!("{said}");
@@ -462,8 +465,8 @@ impl Session {
                 format!("{} ({host}, {} Hz, period {}{realtime})", stream.name, stream.rate, stream.period)
             }
         };
-        self.news(News::Device(format!("listening to {name}")));
-        self.p.screen.send_modify(|s| {
+        self.p.stage.news(News::Device(format!("listening to {name}")));
+        self.p.stage.change(|s| {
             s.device = name;
             s.device_state = DeviceState::Listening;
         });
@@ -471,10 +474,10 @@ impl Session {
 
     fn coach(&mut self, event: CoachEvent) {
         match event {
-            CoachEvent::AdviceStarted { .. } => self.p.screen.send_modify(|s| {
+            CoachEvent::AdviceStarted { .. } => self.p.stage.change(|s| {
                 s.advice = Some(AdviceView { at: self.now, ..AdviceView::default() });
             }),
-            CoachEvent::AdviceDelta { text, .. } => self.p.screen.send_modify(|s| {
+            CoachEvent::AdviceDelta { text, .. } => self.p.stage.change(|s| {
                 if let Some(advice) = &mut s.advice {
                     let gap = if advice.text.is_empty() { "" } else { " " };
                     advice.text.push_str(gap);
@@ -499,16 +502,12 @@ impl Session {
     }
 
     fn advice(&mut self, record: AdviceRecord) {
-        self.news(News::Advice { text: record.text.clone(), source: record.source.clone() });
-        self.p.screen.send_modify(|s| {
-            let speaking = s.advice.as_ref().is_some_and(|a| a.speaking);
-            s.advice = Some(AdviceView {
-                text: record.text.clone(),
-                source: who(&record.source),
-                speaking,
-                at: self.now,
-            });
-        });
+        self.p.stage.news(News::Advice { text: record.text.clone(), source: record.source.clone() });
+        let speaking = self.p.player.status().speaking;
+        let (text, source) = (record.text.clone(), who(&record.source));
+        let view = AdviceView { text, source, speaking, at: self.now };
+        self.p.stage.tell(LiveEvent::Advice(live_advice(&view)));
+        self.p.stage.change(|s| s.advice = Some(view));
         let row = AdviceRow {
             id: AdviceId::new(),
             kind: match record.kind {
@@ -552,23 +551,19 @@ impl Session {
         let said = said.into();
         if self.last_said != said {
             self.last_said.clone_from(&said);
-            self.p.screen.send_modify(|s| s.message = Some(said.clone()));
-            self.news(News::Message(said));
+            self.p.stage.say(said);
         }
     }
 
-    fn news(&self, news: News) {
-        // Nobody reads plain lines while the live display is shown.
-        let _ = self.p.news.send(news);
-    }
-
     fn show_live(&self) {
-        let live = self.live.read();
+        // The last frame of an input that is closed says nothing.
+        let silence = LiveFrame { level_db: f32::NEG_INFINITY, ..LiveFrame::default() };
+        let live = if self.engine.is_some() { self.live.read() } else { silence };
         let (dropped_samples, dropped_events) =
             (self.stats.dropped_samples.load(Relaxed), self.stats.dropped_events.load(Relaxed));
         let next = self.p.config.practice.coach_every.as_secs_f64() - self.played_in_window();
         let beat = self.p.beat.as_ref().map(Beat::view);
-        self.p.screen.send_modify(|s| {
+        self.p.stage.change(|s| {
             s.elapsed = self.now;
             s.level_db = live.level_db;
             s.note = live
@@ -579,6 +574,7 @@ impl Session {
             s.beat = beat;
             (s.dropped_samples, s.dropped_events) = (dropped_samples, dropped_events);
         });
+        self.p.stage.publish(&live, self.p.scale.as_ref());
     }
 
     fn show_scores(&mut self) {
@@ -591,7 +587,7 @@ impl Session {
             (None, None) => self.p.voice.clone(),
         };
         let store = self.p.writer.state().borrow().trouble.clone();
-        self.p.screen.send_modify(|s| {
+        self.p.stage.change(|s| {
             s.scores = scores;
             s.previous = self.previous;
             s.facts = facts;
@@ -612,7 +608,17 @@ impl Session {
             reason: self.reason(judged),
             deviation_ms: judged.deviation_ms,
         };
-        self.p.screen.send_modify(|s| s.add_note(note));
+        self.p.stage.tell(LiveEvent::Note {
+            onset: judged.note.onset,
+            midi: Some(judged.note.midi),
+            name: note.name.clone(),
+            cents: Some(judged.note.cents),
+            right: note.right,
+            in_scale: judged.in_scale,
+            deviation_ms: note.deviation_ms,
+            reason: note.reason.clone(),
+        });
+        self.p.stage.change(|s| s.add_note(note));
     }
 
     fn show_chord(&self, chord: &ChordEvent) {
@@ -623,8 +629,18 @@ impl Session {
         let name = chord_name(chord.classes.0, chord.bass, spell).unwrap_or_else(|| {
             chord.classes.iter().map(|c| spell(c).to_string()).collect::<Vec<_>>().join("-")
         });
+        self.p.stage.tell(LiveEvent::Note {
+            onset: chord.onset,
+            midi: None,
+            name: name.clone(),
+            cents: None,
+            right: None,
+            in_scale: None,
+            deviation_ms: None,
+            reason: None,
+        });
         let chord = RecentNote { name, right: None, reason: None, deviation_ms: None };
-        self.p.screen.send_modify(|s| s.add_note(chord));
+        self.p.stage.change(|s| s.add_note(chord));
     }
 
     fn note_name(&self, midi: u8) -> String {
@@ -638,7 +654,7 @@ impl Session {
 
     /// The end: hears what is left, sums up, lets the coach speak, stores.
     async fn finish(mut self) -> Ended {
-        self.p.screen.send_modify(|s| s.closing = true);
+        self.p.stage.change(|s| s.closing = true);
         if let Some(beat) = &mut self.p.beat {
             beat.end();
         }
@@ -651,15 +667,21 @@ impl Session {
         }
         let summary = self.p.judge.finish(self.now);
         self.show_scores();
+        self.show_live();
         self.p.pause.send_replace(true);
         if summary.facts.strokes() > 0 {
             let coach = self.p.coach.clone();
             let mut spoken = std::pin::pin!(coach.summary(summary.clone()));
             let mut patience = std::pin::pin!(tokio::time::sleep(SUMMARY_PATIENCE));
             let mut silenced = false;
+            let mut tick = tokio::time::interval(SCORE_EVERY);
             loop {
                 tokio::select! {
                     () = &mut spoken => break,
+                    _ = tick.tick() => {
+                        self.show_scores();
+                        self.show_live();
+                    }
                     () = &mut patience => {
                         if silenced {
                             tracing::warn!("the summary did not end; the session ends without it");
@@ -687,11 +709,13 @@ impl Session {
             self.p.writer.advice(row);
         }
         if let Some(said) = text::loop_cost(&self.costs, self.stats.deadline_ns()) {
-            self.news(News::Message(said));
+            self.p.stage.news(News::Message(said));
         }
-        self.news(News::Summary(Box::new(summary.clone())));
+        self.p.stage.news(News::Summary(Box::new(summary.clone())));
         self.p.root.output_json(&crate::practice::summary_json(&summary));
+        let session = self.p.writer.id().to_string();
         let stored = self.p.writer.finish(&summary, Timestamp::now(), STORE_PATIENCE).await;
+        self.p.stage.tell(LiveEvent::Ended { session });
         let failure = stored.err().map(|e| {
             Stop::new(Exit::Data, format!("the end of the session could not be stored: {}", chain(&e)))
         });

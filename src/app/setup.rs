@@ -4,10 +4,30 @@ use crate::audio::metronome::Metronome;
 use crate::cli::exit::{Exit, Stop};
 use crate::config::Config;
 use crate::dsp::AnalyzerConfig;
+use crate::hub::link::Setup;
 use crate::music::scale::Scale;
 use crate::music::tuning::Tuning;
 use crate::practice::settings::Settings;
 use crate::practice::types::Metric;
+
+/// What is practised and how, as the Hub's form holds it.
+#[must_use]
+pub fn of(config: &Config) -> Setup {
+    let p = &config.practice;
+    Setup {
+        input: config.audio.input.clone(),
+        scale: p.scale.clone(),
+        bpm: p.bpm,
+        metrics: p.metrics.clone(),
+        sensitivity: p.sensitivity,
+        strictness: p.strictness,
+        tuning: p.tuning.clone(),
+        capo: p.capo,
+        metronome: p.metronome,
+        minutes: p.minutes,
+        ..Setup::default()
+    }
+}
 
 /// How playing is judged, and the scale for the names of notes.
 ///

@@ -196,7 +196,7 @@ pub fn command() -> Command {
                         .long("no-hub")
                         .action(ArgAction::SetTrue)
                         .help_heading(heading::PROGRAM)
-                        .help("no web pages (this version has none)"),
+                        .help("no web pages"),
                 )
                 .arg(plain()),
         )

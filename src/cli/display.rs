@@ -411,7 +411,15 @@ fn draw_keys(frame: &mut Frame, area: Rect, s: &Screen) {
         spans.push(Span::styled(format!(" {key} "), Style::new().fg(Color::Black).bg(Color::Gray)));
         spans.push(Span::raw(format!(" {does}  ")));
     }
-    frame.render_widget(Paragraph::new(Line::from(spans)), area);
+    let keys = Line::from(spans);
+    // A link that is cut short leads nowhere.
+    let room = usize::from(area.width).saturating_sub(keys.width());
+    if let Some(hub) = s.hub.as_ref().filter(|hub| hub.len() < room) {
+        let hub = Line::from(Span::styled(format!("{hub} "), Style::new().fg(Color::Gray)));
+        frame.render_widget(Paragraph::new(hub).alignment(Alignment::Right), area);
+    }
+    let keys_area = Rect { width: (keys.width() as u16).min(area.width), ..area };
+    frame.render_widget(Paragraph::new(keys), keys_area);
 }
 
 #[cfg(test)]

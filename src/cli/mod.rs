@@ -64,7 +64,10 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
     let config = boot::config(args::given(sub), sub.get_one::<String>("config").map(String::as_str))?;
     let format = sub.try_get_one::<String>("format").ok().flatten().map_or("text", String::as_str);
     match name {
-        "practice" => wait(practice::run(config, sub.get_flag("plain"))),
+        "practice" => {
+            let wishes = practice::Wishes { plain: sub.get_flag("plain"), no_hub: sub.get_flag("no-hub") };
+            wait(practice::run(config, wishes))
+        }
         "analyze" => {
             let file = sub.get_one::<String>("file").expect("clap requires the file");
             let report = sub.get_one::<String>("report").map(Path::new);

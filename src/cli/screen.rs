@@ -71,6 +71,8 @@ pub struct Screen {
     pub paused: bool,
     /// The coach's voice is muted.
     pub muted: bool,
+    /// No session: the program waits for one.
+    pub idle: bool,
     /// The session is being closed (summary is made and spoken).
     pub closing: bool,
     /// The metronome; `None`: there is none.
@@ -111,6 +113,8 @@ pub struct Screen {
     pub voice: String,
     /// Latest remark of the program.
     pub message: Option<String>,
+    /// Address of the Hub.
+    pub hub: Option<String>,
 }
 
 impl Screen {

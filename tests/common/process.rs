@@ -79,6 +79,8 @@ impl Program {
             ("HOME".into(), self.home().into()),
             ("LC_ALL".into(), "C.UTF-8".into()),
             ("RUST_BACKTRACE".into(), "1".into()),
+            // Many programs at once, each with a Hub of its own.
+            ("FRETCOACH_HUB_PORT".into(), "0".into()),
         ];
         all.extend(self.env.iter().cloned());
         all
