@@ -215,17 +215,17 @@ fn history_and_traces_of_a_session() {
         assert_eq!(
             advice.keys().map(String::as_str).collect::<Vec<_>>(),
             [
-                "at",
-                "at_s",
                 "id",
                 "kind",
-                "prompt_version",
-                "source",
-                "span_id",
-                "spoken",
+                "at",
+                "at_s",
+                "window",
                 "text",
+                "source",
+                "prompt_version",
+                "spoken",
                 "trace_id",
-                "window"
+                "span_id"
             ]
         );
         assert_eq!((&advice["kind"], &advice["source"]), (&"summary".into(), &"offline".into()));

@@ -158,10 +158,11 @@ pub fn command() -> Command {
         "Exit codes:\n{}\n\nEvery setting can also stand in config.toml or the environment: see .env.example.",
         codes.collect::<Vec<_>>().join("\n")
     );
-    let live = SETTINGS
+    let (program, live): (Vec<_>, Vec<_>) = SETTINGS
         .iter()
         .map(|s| s.key)
-        .filter(|k| k.starts_with("practice.") || k.starts_with("audio.") || FURTHER_FLAGS.contains(k));
+        .filter(|k| k.starts_with("practice.") || k.starts_with("audio.") || FURTHER_FLAGS.contains(k))
+        .partition(|k| heading(k) == heading::PROGRAM);
     Command::new("fretcoach")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Listens to your guitar, scores the playing, and coaches you aloud.")
@@ -183,7 +184,7 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("practice")
                 .about("Practise: live scores, spoken advice, a summary that is kept")
-                .args(flags(live))
+                .args(flags(live.into_iter().chain(program)))
                 .arg(
                     Arg::new("no-speech")
                         .long("no-speech")

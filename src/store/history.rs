@@ -400,10 +400,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn carried_out(&self, user: &str, plan: &str) -> Result<Option<CarriedOut>, StoreError> {
-        let row = sql(
-            "SELECT id, source, plan_json, outcome_json FROM plans \
-             WHERE user_id = (SELECT id FROM users WHERE name = $1) AND id = $2",
-        )
+        let row = sql("SELECT id, source, plan_json, outcome_json FROM plans \
+             WHERE user_id = (SELECT id FROM users WHERE name = $1) AND id = $2")
         .bind(user)
         .bind(plan)
         .optional(self.reader())
