@@ -25,6 +25,9 @@ pub struct Config {
     pub deployment: String,
     /// `production` or `development`.
     pub env: String,
+    /// The Postgres to which everything is copied too; empty: none.
+    #[serde(skip_serializing)]
+    pub database_url: Secret,
     /// Where the Hub is served.
     pub hub: Hub,
     /// What is practised and how strictly it is judged.
@@ -46,6 +49,7 @@ impl Default for Config {
             user: "default".into(),
             deployment: "fretcoach-studio".into(),
             env: "production".into(),
+            database_url: Secret::default(),
             hub: Hub::default(),
             practice: Practice::default(),
             audio: Audio::default(),
@@ -68,8 +72,9 @@ impl Config {
             .chain(self.llm.fallbacks.iter().map(|f| &f.base_url))
             .flat_map(|url| crate::http::secrets_in(url))
             .map(Secret::new);
+        let database = crate::http::password_in(self.database_url.reveal()).map(Secret::new);
         let given = keys.into_iter().chain(fallbacks).filter(|s| !s.is_empty()).cloned();
-        given.chain(in_urls).collect()
+        given.chain(in_urls).chain(database).collect()
     }
 }
 

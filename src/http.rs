@@ -92,6 +92,15 @@ pub fn secrets_in(url: &str) -> Vec<String> {
     user.into_iter().chain(password).chain(query).filter(|s| !s.is_empty()).collect()
 }
 
+/// The password in a URL.
+#[must_use]
+pub fn password_in(url: &str) -> Option<String> {
+    let url = Url::parse(url.trim()).ok()?;
+    let in_query =
+        || url.query_pairs().find(|(key, _)| key == "password").map(|(_, value)| value.into_owned());
+    url.password().map(str::to_owned).or_else(in_query).filter(|s| !s.is_empty())
+}
+
 /// The begin of an answer, at most `most` bytes: a server that never stops must not fill memory.
 ///
 /// # Errors

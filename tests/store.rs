@@ -1,17 +1,21 @@
-//! The store keeps what it is given, through kills, full disks, foreign files and several processes.
+//! The store keeps what it is given, through kills, full disks, foreign files and several processes; what it promises
+//! whatever the database, it promises on SQLite and on Postgres.
+
+mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::postgres;
 use fretcoach::cli::history::{self, Format, HistoryArgs};
 use fretcoach::dsp::event::{Attack, ChordEvent, Motion, NoteEvent, PitchClasses, Technique};
 use fretcoach::practice::types::{
     Facts, JudgedChord, JudgedNote, Metric, Reason, Scores, Summary, Tendency, Window,
 };
 use fretcoach::store::{
-    AdviceId, AdviceKind, AdviceRow, Batch, EndReason, GapRow, LoopCost, NewSession, SessionFilter,
-    SessionId, SessionWriter, Store, StoreError, WindowRecord,
+    AdviceId, AdviceKind, AdviceRow, Batch, EndReason, GapRow, LoopCost, NewSession, RECORDINGS,
+    SessionFilter, SessionId, SessionWriter, Store, StoreError, WindowRecord,
 };
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -151,10 +155,77 @@ fn summary() -> Summary {
     }
 }
 
-#[tokio::test]
-async fn everything_comes_back_as_it_went() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_in(&dir.path().join("new/folder")).await.unwrap();
+/// A database of one of the two engines, opened as often as a test likes.
+enum Place {
+    Sqlite(tempfile::TempDir),
+    Postgres(String),
+}
+
+impl Place {
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    fn postgres() -> Self {
+        Self::Postgres(postgres::shared().database())
+    }
+
+    async fn try_open(&self) -> Result<Store, StoreError> {
+        match self {
+            Self::Sqlite(dir) => Store::open_in(&dir.path().join("new/folder")).await,
+            Self::Postgres(url) => Store::connect(url).await,
+        }
+    }
+
+    async fn open(&self) -> Store {
+        self.try_open().await.unwrap()
+    }
+
+    /// A statement past the store.
+    async fn raw(&self, statement: &'static str) {
+        match self {
+            Self::Sqlite(dir) => raw(&dir.path().join("new/folder/fretcoach.db"), statement).await,
+            Self::Postgres(url) => {
+                postgres::shared().psql(url, statement);
+            }
+        }
+    }
+}
+
+/// The same test on both engines.
+macro_rules! on_both_engines {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Place::sqlite()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Place::postgres()).await;
+            })*
+        }
+    };
+}
+on_both_engines!(
+    everything_comes_back_as_it_went,
+    a_batch_is_stored_whole_or_not_at_all,
+    sessions_are_found_by_player_page_and_prefix,
+    opening_twice_and_at_once_migrates_once,
+    a_newer_schema_is_refused,
+    another_programs_tables_are_left_alone,
+    text_of_any_kind_comes_back,
+    settings_are_kept_for_each_player,
+    a_token_opens_for_one_player_until_it_is_replaced,
+    a_deleted_session_is_gone_with_all_of_it,
+    a_deleted_player_is_gone_and_the_others_stay,
+    history_prints_what_is_stored,
+);
+
+async fn everything_comes_back_as_it_went(place: Place) {
+    let store = place.open().await;
     let new = session("ada", 0);
     let id = store.start_session(&new).await.unwrap();
     let notes = [note(0.1, true), note(0.7, false)];
@@ -171,7 +242,7 @@ async fn everything_comes_back_as_it_went() {
     store.finish_session(&id, &summary(), at(62)).await.unwrap();
 
     // What another process sees.
-    let store = Store::open_in(&dir.path().join("new/folder")).await.unwrap();
+    let store = place.open().await;
     let row = store.session("latest").await.unwrap();
     assert_eq!((row.id, row.user.as_str(), row.note_count), (id, "ada", 2));
     assert_eq!((row.end, row.ended_at, row.started_at), (Some(EndReason::Finished), Some(at(62)), at(0)));
@@ -187,9 +258,8 @@ async fn everything_comes_back_as_it_went() {
     assert!(health.bytes > 0);
 }
 
-#[tokio::test]
-async fn a_batch_is_stored_whole_or_not_at_all() {
-    let store = Store::memory().await.unwrap();
+async fn a_batch_is_stored_whole_or_not_at_all(place: Place) {
+    let store = place.open().await;
     let id = store.start_session(&session("ada", 0)).await.unwrap();
     let stranger = SessionId::new();
     let batch = Batch { notes: &[note(0.1, true)], windows: &[window(0)], ..Batch::default() };
@@ -198,9 +268,8 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
     store.append(&id, &batch).await.unwrap();
 }
 
-#[tokio::test]
-async fn sessions_are_found_by_player_page_and_prefix() {
-    let store = Store::memory().await.unwrap();
+async fn sessions_are_found_by_player_page_and_prefix(place: Place) {
+    let store = place.open().await;
     let mut ids = Vec::new();
     for (n, user) in ["ada", "bob", "ada"].into_iter().enumerate() {
         ids.push(store.start_session(&session(user, n as i64 * 100)).await.unwrap());
@@ -228,17 +297,13 @@ async fn sessions_are_found_by_player_page_and_prefix() {
     assert!(error.to_string().contains("fretcoach history"));
 }
 
-#[tokio::test]
-async fn opening_twice_and_at_once_migrates_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.db");
-    let opened = futures::future::join_all((0..4).map(|_| Store::open(&path))).await;
+async fn opening_twice_and_at_once_migrates_once(place: Place) {
+    let opened = futures::future::join_all((0..4).map(|_| place.try_open())).await;
     for store in &opened {
         assert_eq!(store.as_ref().unwrap().health().await.unwrap().sessions, 0);
     }
     let id = opened[0].as_ref().unwrap().start_session(&session("ada", 0)).await.unwrap();
-    let again = Store::open(&path).await.unwrap();
-    assert_eq!(again.session("latest").await.unwrap().id, id);
+    assert_eq!(place.open().await.session("latest").await.unwrap().id, id);
 }
 
 #[tokio::test]
@@ -281,20 +346,173 @@ async fn a_damaged_file_is_told_from_a_foreign_one() {
     assert!(error.to_string().contains(".recover"));
 }
 
-#[tokio::test]
-async fn a_newer_schema_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("x.db");
-    Store::open(&path).await.unwrap().close().await;
-    raw(
-        &path,
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (999, 'later', 1, x'00', 0)",
-    )
-    .await;
-    let error = Store::open(&path).await.unwrap_err();
+async fn a_newer_schema_is_refused(place: Place) {
+    place.open().await.close().await;
+    match place {
+        Place::Sqlite(_) => {
+            place
+                .raw(
+                    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES (999, 'later', 1, x'00', 0)",
+                )
+                .await;
+        }
+        Place::Postgres(_) => {
+            place
+                .raw(
+                    "INSERT INTO fretcoach_schema (version, description, success, checksum, execution_time) \
+                     VALUES (999, 'later', TRUE, '\\x00', 0)",
+                )
+                .await;
+        }
+    }
+    let error = place.try_open().await.unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 999, .. }), "{error}");
     assert!(error.to_string().contains("update FretCoach"));
+}
+
+async fn another_programs_tables_are_left_alone(place: Place) {
+    if let Place::Sqlite(dir) = &place {
+        std::fs::create_dir_all(dir.path().join("new/folder")).unwrap();
+    }
+    place.raw("CREATE TABLE sessions (cookie TEXT)").await;
+    let error = place.try_open().await.unwrap_err();
+    assert!(matches!(error, StoreError::Foreign { .. } | StoreError::ForeignServer { .. }), "{error}");
+    assert!(error.to_string().contains("untouched"), "{error}");
+    place.raw("INSERT INTO sessions (cookie) VALUES ('still there')").await;
+}
+
+async fn text_of_any_kind_comes_back(place: Place) {
+    let store = place.open().await;
+    let name = "Jürgen '); DROP TABLE users; -- 吉他 🎸\u{202e}";
+    let id = store.start_session(&session(name, 0)).await.unwrap();
+    let said = [advice(AdviceKind::Live, 31, "a\n\t\"b\" \\ $1 %s <b>\u{1}</b>")];
+    store.append(&id, &Batch { advice: &said, ..Batch::default() }).await.unwrap();
+    assert_eq!(store.users().await.unwrap(), [name]);
+    assert_eq!(store.advice(&id).await.unwrap(), said);
+    // The one character that Postgres cannot keep is replaced; the row is kept.
+    let nul = [AdviceRow { text: "before\0after".into(), ..said[0].clone() }];
+    store.append(&id, &Batch { advice: &nul, ..Batch::default() }).await.unwrap();
+    let kept = &store.advice(&id).await.unwrap()[0].text;
+    assert!(kept.starts_with("before") && kept.ends_with("after"), "{kept:?}");
+}
+
+async fn settings_are_kept_for_each_player(place: Place) {
+    let store = place.open().await;
+    assert_eq!(store.settings("ada").await.unwrap(), None);
+    store.set_settings("ada", r#"{"bpm":60}"#).await.unwrap();
+    store.set_settings("bob", r#"{"bpm":90}"#).await.unwrap();
+    store.set_settings("ada", r#"{"bpm":70}"#).await.unwrap();
+    assert_eq!(store.settings("ada").await.unwrap().as_deref(), Some(r#"{"bpm":70}"#));
+    assert_eq!(store.settings("bob").await.unwrap().as_deref(), Some(r#"{"bpm":90}"#));
+}
+
+async fn a_token_opens_for_one_player_until_it_is_replaced(place: Place) {
+    let store = place.open().await;
+    let error = store.new_token("ada").await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    assert!(store.add_user("ada").await.unwrap() && store.add_user("bob").await.unwrap());
+    assert!(!store.add_user("ada").await.unwrap(), "there already");
+    let (first, bobs) = (store.new_token("ada").await.unwrap(), store.new_token("bob").await.unwrap());
+    assert_eq!(first.len(), 64, "32 random bytes in hexadecimal");
+    assert_eq!(store.user_of_token(&first).await.unwrap().as_deref(), Some("ada"));
+    assert_eq!(store.user_of_token(&bobs).await.unwrap().as_deref(), Some("bob"));
+    for wrong in ["", "ada", &first[1..], &first.to_uppercase(), "' OR '1'='1"] {
+        assert_eq!(store.user_of_token(wrong).await.unwrap(), None, "{wrong:?}");
+    }
+    let second = store.new_token("ada").await.unwrap();
+    assert_eq!(store.user_of_token(&first).await.unwrap(), None, "replaced");
+    assert_eq!(store.user_of_token(&second).await.unwrap().as_deref(), Some("ada"));
+    assert!(store.players().await.unwrap().iter().all(|p| p.has_token));
+    assert!(store.revoke_token("ada").await.unwrap());
+    assert_eq!(store.user_of_token(&second).await.unwrap(), None);
+    store.delete_user("bob").await.unwrap();
+    assert_eq!(store.user_of_token(&bobs).await.unwrap(), None, "gone with its player");
+}
+
+/// A finished session with one of everything.
+async fn full_session(store: &Store, user: &str, seconds: i64) -> SessionId {
+    let id = store.start_session(&session(user, seconds)).await.unwrap();
+    let batch = Batch {
+        notes: &[note(0.1, true), note(0.7, false)],
+        chords: &[chord(0.3)],
+        windows: &[window(0), window(1)],
+        advice: &[advice(AdviceKind::Live, 31, "Slow down.")],
+        gaps: &[GapRow { from: 4.0, to: 5.5, cause: "stalled".into() }],
+    };
+    store.append(&id, &batch).await.unwrap();
+    store.finish_session(&id, &summary(), at(seconds + 62)).await.unwrap();
+    id
+}
+
+async fn a_deleted_session_is_gone_with_all_of_it(place: Place) {
+    let store = place.open().await;
+    let (gone, kept) = (full_session(&store, "ada", 0).await, full_session(&store, "ada", 100).await);
+    let recording = match &place {
+        Place::Postgres(_) => None,
+        Place::Sqlite(dir) => {
+            let file = dir.path().join("new/folder").join(RECORDINGS).join("x.flac");
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "sound").unwrap();
+            place
+                .raw(
+                    "INSERT INTO recordings (session_id, file, sample_rate, from_s, seconds, bytes) \
+                     SELECT id, 'x.flac', 48000, 0, 1, 5 FROM sessions ORDER BY started_at LIMIT 1",
+                )
+                .await;
+            Some(file)
+        }
+    };
+    store.delete_session(&gone).await.unwrap();
+    assert!(recording.is_none_or(|file| !file.exists()));
+    assert!(matches!(store.session(&gone.to_string()).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(store.delete_session(&gone).await, Err(StoreError::NotFound { .. })), "once");
+    assert!(store.notes(&gone).await.unwrap().is_empty() && store.advice(&gone).await.unwrap().is_empty());
+    assert!(store.windows(&gone).await.unwrap().is_empty() && store.gaps(&gone).await.unwrap().is_empty());
+    assert_eq!(store.session("latest").await.unwrap().id, kept);
+    assert_eq!(store.notes(&kept).await.unwrap().len(), 2);
+}
+
+async fn a_deleted_player_is_gone_and_the_others_stay(place: Place) {
+    let store = place.open().await;
+    for n in 0..3 {
+        full_session(&store, "ada", n * 100).await;
+    }
+    let kept = full_session(&store, "bob", 400).await;
+    store.set_settings("ada", "{}").await.unwrap();
+    assert_eq!(store.delete_user("ada").await.unwrap(), 3);
+    assert_eq!(store.users().await.unwrap(), ["bob"]);
+    let left = store.sessions(&SessionFilter::default()).await.unwrap();
+    assert_eq!(left.iter().map(|s| s.id).collect::<Vec<_>>(), [kept]);
+    assert_eq!(store.settings("ada").await.unwrap(), None);
+    assert!(matches!(store.delete_user("ada").await, Err(StoreError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_session_that_is_played_is_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_in(dir.path()).await.unwrap();
+    let id = store.start_session(&session("ada", 0)).await.unwrap();
+    for error in [store.delete_session(&id).await.unwrap_err(), store.delete_user("ada").await.unwrap_err()] {
+        assert!(matches!(error, StoreError::Running { .. }), "{error}");
+    }
+    assert!(store.session("latest").await.unwrap().running);
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_not_left_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_in(dir.path()).await.unwrap();
+    let id = store.start_session(&session("ada", 0)).await.unwrap();
+    let said = [advice(AdviceKind::Live, 31, "a very private word")];
+    store.append(&id, &Batch { advice: &said, ..Batch::default() }).await.unwrap();
+    store.finish_session(&id, &summary(), at(62)).await.unwrap();
+    store.delete_session(&id).await.unwrap();
+    for file in std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().path()).filter(|f| f.is_file()) {
+        let bytes = std::fs::read(&file).unwrap();
+        let found = bytes.windows(12).any(|w| w == b"very private");
+        assert!(!found, "{}", file.display());
+    }
 }
 
 #[tokio::test]
@@ -376,8 +594,8 @@ async fn a_killed_session_is_closed_at_the_next_start_with_what_was_stored() {
     assert!(store.close_abandoned(summarise).await.unwrap().is_empty(), "once");
 }
 
-async fn history_store() -> (Store, String) {
-    let store = Store::memory().await.unwrap();
+async fn history_store(place: &Place) -> (Store, String) {
+    let store = place.open().await;
     let mut done = session("ada", 0);
     done.id = "01a0f5ea-9c00-7000-8000-000000000001".parse().unwrap();
     let id = store.start_session(&done).await.unwrap();
@@ -411,11 +629,15 @@ fn args(session: Option<&str>, format: Format) -> HistoryArgs {
     HistoryArgs { session: session.map(Into::into), user: None, limit: 20, notes: false, format }
 }
 
-#[tokio::test]
-async fn history_prints_what_is_stored() {
-    let (store, id) = history_store().await;
+async fn history_prints_what_is_stored(place: Place) {
+    let (store, id) = history_store(&place).await;
+    // In a shared database nobody has said that the second session runs.
+    let name = |text: &str| match place {
+        Place::Sqlite(_) => text.to_owned(),
+        Place::Postgres(_) => format!("{text}_shared"),
+    };
     let list = history::run_in(&store, &args(None, Format::Text), &TimeZone::UTC).await.unwrap();
-    insta::assert_snapshot!("history_list", list);
+    insta::assert_snapshot!(name("history_list"), list);
     let one = history::run_in(&store, &args(Some(&id), Format::Text), &TimeZone::UTC).await.unwrap();
     insta::assert_snapshot!("history_session", one);
     let one = history::run_in(&store, &args(Some(&id), Format::Json), &TimeZone::UTC).await.unwrap();

@@ -34,7 +34,7 @@ use crate::names::{attr, op, tag};
 use crate::practice::session::Session as Judge;
 use crate::practice::types::Metric;
 use crate::span::{Kind, SpanExt, Thread};
-use crate::store::{CaptureLock, LockError, NewSession, SessionId, SessionWriter, Store};
+use crate::store::{CaptureLock, LockError, NewSession, SessionId, SessionWriter, Store, copy};
 use crate::telemetry::{self, About, LOG_FILE, Log, Patience, Telemetry, TelemetryError};
 
 /// Commands that may wait: a foot switch is slower than the session.
@@ -68,6 +68,7 @@ pub async fn run(mut config: Config, wishes: Wishes) -> Result<Exit, Stop> {
     let (metronome, no_metronome) = setup::metronome(&config, matches!(chosen, Chosen::Device(_)))?;
     let store = Store::open_in(&config.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
     let telemetry = start_telemetry(&config, store.clone()).await?;
+    let copy = (!config.database_url.is_empty()).then(|| copy::start(&store, config.database_url.reveal()));
     let closed = store.close_abandoned(recover::summary).await.map_err(|e| Stop::because(Exit::Data, &e))?;
 
     let direct = config.audio.direct || !matches!(chosen, Chosen::Device(_));
@@ -230,6 +231,9 @@ pub async fn run(mut config: Config, wishes: Wishes) -> Result<Exit, Stop> {
         );
     }
     telemetry.shutdown(config.telemetry.flush_timeout).await;
+    if let Some(copy) = copy {
+        copy.stop(config.telemetry.flush_timeout).await;
+    }
     store.close().await;
     match ended.failure {
         Some(stop) => Err(stop),

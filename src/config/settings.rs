@@ -67,6 +67,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s("env", "FRETCOACH_ENV", Text, "production or development"),
     s(
+        "database_url",
+        "DATABASE_URL",
+        Secret,
+        "postgres://user:password@host:port/database to copy everything to, for several devices or a school",
+    ),
+    s(
         "hub.bind",
         "FRETCOACH_HUB_BIND",
         Text,

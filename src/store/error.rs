@@ -111,6 +111,12 @@ pub enum StoreError {
         /// Ids that begin so.
         matches: String,
     },
+    /// The session is being played.
+    #[error("session {name} is being played; stop it first, then delete it")]
+    Running {
+        /// The session.
+        name: String,
+    },
     /// A stored value does not read as what it should be.
     #[error("{what} in {path} does not read ({message}); run `fretcoach doctor`", path = path.display())]
     Value {
@@ -190,6 +196,7 @@ impl StoreError {
             Self::Busy { .. } => "busy",
             Self::NotFound { .. } => "not_found",
             Self::Ambiguous { .. } => "ambiguous",
+            Self::Running { .. } => "running",
             Self::Value { .. } => "unreadable_value",
             Self::Address { .. } => "address",
             Self::Unreachable { .. } => "unreachable",

@@ -12,16 +12,19 @@
 //! through one connection, so they queue instead of colliding.
 
 mod calibrations;
+pub mod copy;
 mod db;
 mod error;
 mod history;
 mod ids;
 pub mod lock;
 mod notes;
+mod players;
 mod postgres;
 mod schema;
 mod sessions;
 mod spans;
+mod tables;
 mod tally;
 mod trends;
 mod types;
@@ -44,6 +47,8 @@ pub use error::StoreError;
 pub use history::{CarriedOut, Choices, Recorded, SessionBrief, SessionPage, SessionQuery, SortBy};
 pub use ids::{AdviceId, ChatId, InstanceId, PlanId, SessionId, UserId};
 pub use lock::{CaptureLock, LockError};
+pub use players::{PlayerRow, RECORDINGS, check_user_name};
+pub use postgres::open_shared_or_local;
 pub use spans::{
     DeliveryRow, DeliveryState, Owner, Resend, SpanFilter, SpanRow, SpanStatus, StoredTrace, TraceRow,
 };
@@ -228,10 +233,13 @@ impl Store {
     /// # Errors
     /// When the database cannot be read at all.
     pub async fn health(&self) -> Result<Health, StoreError> {
-        let bytes = self.path().map_or(0, |p| {
+        let bytes = if self.is_shared() {
+            let size = "SELECT pg_database_size(current_database())";
+            sql(size).scalar::<i64>(self.reader()).await?.unsigned_abs()
+        } else {
             let size = |p: &Path| std::fs::metadata(p).map_or(0, |m| m.len());
-            size(p) + size(&p.with_extension("db-wal"))
-        });
+            self.path().map_or(0, |p| size(p) + size(&p.with_extension("db-wal")))
+        };
         let mut faults: Vec<String> = if self.is_shared() {
             Vec::new()
         } else {
@@ -301,8 +309,7 @@ impl Store {
 
     /// True while the process that began something still runs (or when that cannot be told).
     fn is_alive(&self, owner: &str) -> bool {
-        self.is_shared()
-            || owner == self.0.instance.to_string()
+        owner == self.0.instance.to_string()
             || self.folder().is_some_and(|folder| lock::is_held(folder, &owner_role(owner)))
     }
 }

@@ -1,6 +1,6 @@
 //! The shared database: one Postgres for several daemons and a Hub.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,6 +27,26 @@ const IDLE_TIMEOUT: &str = "60s";
 
 /// A connection that nobody uses is given back.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
+
+/// The store for a command that runs beside the daemon: the shared database when one is named and answers, else the
+/// file in `data_dir`, with a line that says so.
+///
+/// # Errors
+/// An address that does not read, a shared database that refuses or is not ours, or a file that cannot be opened. A
+/// server that is away is no error.
+pub async fn open_shared_or_local(url: &str, data_dir: &Path) -> Result<(Store, Option<String>), StoreError> {
+    if url.is_empty() {
+        return Ok((Store::open_in(data_dir).await?, None));
+    }
+    match Store::connect(url).await {
+        Ok(store) => Ok((store, None)),
+        Err(StoreError::Unreachable { path, .. }) => {
+            let said = format!("{} cannot be reached; this is what this device knows", path.display());
+            Ok((Store::open_in(data_dir).await?, Some(said)))
+        }
+        Err(error) => Err(error),
+    }
+}
 
 impl Store {
     /// Opens the Postgres at `url` (`postgres://user:password@host:port/database`); makes its tables when missing,

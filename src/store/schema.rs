@@ -18,20 +18,22 @@ pub(super) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"FrCo");
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// In order; a landed one is never edited.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "practice", include_str!("../../migrations/0001_practice.sql")),
     (2, "traces", include_str!("../../migrations/0002_traces.sql")),
     (3, "technique", include_str!("../../migrations/0003_technique.sql")),
     (4, "timing", include_str!("../../migrations/0004_timing.sql")),
     (5, "calibration", include_str!("../../migrations/0005_calibration.sql")),
     (6, "hub", include_str!("../../migrations/0006_hub.sql")),
+    (7, "copy", include_str!("../../migrations/0007_copy.sql")),
     (8, "tally", include_str!("../../migrations/0008_tally.sql")),
 ];
 
 /// The same for the shared database, which began later.
-const POSTGRES_MIGRATIONS: [(i64, &str, &str); 2] = [
+const POSTGRES_MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "practice", include_str!("../../migrations/postgres/0001_practice.sql")),
     (2, "tally", include_str!("../../migrations/postgres/0002_tally.sql")),
+    (3, "copy", include_str!("../../migrations/postgres/0003_copy.sql")),
 ];
 
 /// Where the shared database keeps which of them it has had: a name that no other program of the same database uses.

@@ -16,6 +16,7 @@ macro_rules! select_sessions {
         concat!(
             "SELECT s.id, u.name AS user_name, s.deployment, s.mode, s.scale, s.bpm, s.input, s.config_json, ",
             "s.started_at, s.ended_at, s.end_reason, s.summary_json, s.trace_id, s.owner, ",
+            "(SELECT d.seen_at FROM daemons d WHERE d.owner = s.owner) AS seen_at, ",
             "COALESCE(s.note_count, (SELECT COUNT(*) FROM notes n WHERE n.session_id = s.id)) AS note_count ",
             "FROM sessions s JOIN users u ON u.id = s.user_id ",
             $rest
@@ -55,7 +56,12 @@ impl Store {
         Ok(session.id)
     }
 
-    async fn user_id(&self, tx: &mut Tx, name: &str, now: Timestamp) -> Result<String, StoreError> {
+    pub(super) async fn user_id(
+        &self,
+        tx: &mut Tx,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
         sql("INSERT INTO users (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING")
             .bind(UserId::new().to_string())
             .bind(name)
@@ -310,8 +316,10 @@ impl Store {
         let end: Option<String> = self.get(row, "end_reason")?;
         let summary: Option<String> = self.get(row, "summary_json")?;
         let owner: String = self.get(row, "owner")?;
+        let seen: Option<i64> = self.get(row, "seen_at")?;
         Ok(SessionRow {
-            running: end.is_none() && self.is_alive(&owner),
+            running: end.is_none()
+                && if self.is_shared() { seen_lately(seen) } else { self.is_alive(&owner) },
             id: id.parse().map_err(|e| self.unreadable(format!("the session id {id}"), e))?,
             user: self.get(row, "user_name")?,
             deployment: self.get(row, "deployment")?,
@@ -441,6 +449,11 @@ impl Store {
     pub(super) fn parse<T: DeserializeOwned>(&self, what: &str, text: &str) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|e| self.unreadable(what, e))
     }
+}
+
+/// In a shared database the daemons say every few seconds that they run.
+fn seen_lately(seen_at: Option<i64>) -> bool {
+    seen_at.is_some_and(|seen| micros(Timestamp::now()) - seen < super::copy::SILENT_AFTER_US)
 }
 
 fn metric_word(metric: Metric) -> &'static str {
