@@ -17,12 +17,19 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("chart.html", include_str!("../../assets/hub/chart.html")),
     ("login.html", include_str!("../../assets/hub/login.html")),
     ("users.html", include_str!("../../assets/hub/users.html")),
+    ("fretboard.html", include_str!("../../assets/hub/fretboard.html")),
+    ("history.html", include_str!("../../assets/hub/history.html")),
+    ("history_delete.html", include_str!("../../assets/hub/history_delete.html")),
+    ("session.html", include_str!("../../assets/hub/session.html")),
+    ("trends.html", include_str!("../../assets/hub/trends.html")),
+    ("compare.html", include_str!("../../assets/hub/compare.html")),
 ];
 
 /// Files that pages load: path below `/assets/`, media type, text.
 const ASSETS: &[(&str, &str, &str)] = &[
     ("style.css", "text/css; charset=utf-8", include_str!("../../assets/hub/style.css")),
     ("charts.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/charts.js")),
+    ("session.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/session.js")),
 ];
 
 fn environment() -> &'static Environment<'static> {
