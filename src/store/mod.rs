@@ -13,6 +13,7 @@
 
 mod calibrations;
 pub mod copy;
+mod chats;
 mod db;
 mod error;
 mod history;
@@ -21,6 +22,7 @@ pub mod lock;
 mod notes;
 mod players;
 mod postgres;
+pub mod query;
 mod schema;
 mod sessions;
 mod spans;
@@ -43,6 +45,7 @@ use sqlx::{ConnectOptions, Connection};
 use db::{Db, Field, Row, Tx, sql};
 
 pub use calibrations::{CalibrationRow, DevicePair};
+pub use chats::{ChatMessageRow, ChatRow, NewMessage};
 pub use error::StoreError;
 pub use history::{CarriedOut, Choices, Recorded, SessionBrief, SessionPage, SessionQuery, SortBy};
 pub use ids::{AdviceId, ChatId, InstanceId, PlanId, SessionId, UserId};
