@@ -12,8 +12,8 @@
 //! through one connection, so they queue instead of colliding.
 
 mod calibrations;
-pub mod copy;
 mod chats;
+pub mod copy;
 mod db;
 mod error;
 mod history;
