@@ -16,7 +16,7 @@ use crate::music::grid::{MAX_BPM, MIN_BPM};
 use crate::music::scale::Scale;
 
 pub use outcome::{Heard, MIN_NOTES, MIN_SESSIONS, Outcome, Verdict, measure, measure_words, unit};
-pub use schema::{response_format, schema};
+pub use schema::{NAME as SCHEMA_NAME, schema};
 pub use trainer::SpeedTrainer;
 
 /// Tempos of plans, beats per minute: inside what the metronome takes, and where practice with a beat makes sense.
@@ -358,6 +358,15 @@ impl Plan {
             begin += length;
         }
         None
+    }
+
+    /// The tempo that is due `seconds` after the begin, with `beats` beats a bar: that of the exercise, or of its speed
+    /// trainer at that bar. `None`: the exercise is in free time, or the plan is over.
+    #[must_use]
+    pub fn tempo_at(&self, seconds: f64, beats: u32) -> Option<f64> {
+        let (i, since) = self.exercise_at(seconds)?;
+        let exercise = &self.exercises[i];
+        exercise.speed_trainer.map(|t| t.tempo(t.bar_at(since, beats))).or(exercise.tempo)
     }
 
     /// The scale, read; a plan that passed [`Plan::check`] has one.

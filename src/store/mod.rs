@@ -20,6 +20,7 @@ mod history;
 mod ids;
 pub mod lock;
 mod notes;
+mod plans;
 mod players;
 mod postgres;
 pub mod query;
@@ -50,6 +51,7 @@ pub use error::StoreError;
 pub use history::{CarriedOut, Choices, Recorded, SessionBrief, SessionPage, SessionQuery, SortBy};
 pub use ids::{AdviceId, ChatId, InstanceId, PlanId, SessionId, UserId};
 pub use lock::{CaptureLock, LockError};
+pub use plans::{PlanRow, PlanStatus, Practised};
 pub use players::{PlayerRow, RECORDINGS, check_user_name};
 pub use postgres::open_shared_or_local;
 pub use spans::{

@@ -466,7 +466,7 @@ fn metric_word(metric: Metric) -> &'static str {
 }
 
 /// What a player types of an id, in the form in which ids are stored; `None` when no id begins like that.
-fn prefix(typed: &str) -> Option<String> {
+pub(super) fn prefix(typed: &str) -> Option<String> {
     let mut text = String::with_capacity(36);
     for c in typed.chars().filter(|c| *c != '-') {
         if !c.is_ascii_hexdigit() || text.len() >= 36 {

@@ -6,14 +6,8 @@ use serde_json::{Value, json};
 
 use super::{EXERCISES, Focus, MINUTES, PlanKind, TEMPO, TEXT, TITLE};
 
-/// Name of the schema in `response_format`.
+/// Name of the schema, as servers want one.
 pub const NAME: &str = "practice_plan";
-
-/// `response_format` of a chat request: `{"type": "json_schema", …}`, strict.
-#[must_use]
-pub fn response_format() -> Value {
-    json!({ "type": "json_schema", "json_schema": { "name": NAME, "strict": true, "schema": schema() } })
-}
 
 /// The schema of a plan.
 #[must_use]
