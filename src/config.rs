@@ -294,8 +294,13 @@ impl Llm {
     /// The model as traces are tagged with it: `offline-coach` when none is asked.
     #[must_use]
     pub fn tag(&self) -> &str {
-        let configured = !self.base_url.is_empty() || !self.api_key.is_empty();
-        if self.offline || !configured { "offline-coach" } else { &self.model }
+        if self.is_configured() { &self.model } else { "offline-coach" }
+    }
+
+    /// True when there is a model to ask.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        !self.offline && !(self.base_url.is_empty() && self.api_key.is_empty())
     }
 }
 

@@ -17,6 +17,8 @@ pub mod op {
     pub const LIVE_COACH_TTS: &str = "live-coach-tts";
     /// The summary at the end of a session.
     pub const SESSION_SUMMARY: &str = "session-summary";
+    /// A practice plan is made (`fretcoach plan`, the Hub).
+    pub const PRACTICE_RECOMMENDATION: &str = "practice-recommendation";
     /// The round trip from the output to the input is measured (`fretcoach calibrate`).
     pub const CALIBRATION: &str = "calibration";
 }
@@ -35,6 +37,10 @@ pub mod span {
     pub const CHAT: &str = "chat";
     /// The offline coach chose its words.
     pub const OFFLINE_COACH: &str = "offline coach";
+    /// The player's history is read for a plan: followed by what is read (`sessions`, `scales`, `plans`).
+    pub const HISTORY_QUERY: &str = "history query";
+    /// The offline planner made a plan.
+    pub const OFFLINE_PLANNER: &str = "offline planner";
     /// One request to a speech engine.
     pub const TTS_REQUEST: &str = "tts request";
     /// One utterance in the player.
@@ -252,6 +258,21 @@ pub mod attr {
     pub const CLICKS: &str = "fretcoach.click.count";
     /// `fretcoach.audio.output`
     pub const AUDIO_OUTPUT: &str = "fretcoach.audio.output";
+    // Practice plans
+    /// Id of the plan (`practice_id`).
+    pub const PLAN_ID: &str = "fretcoach.plan.id";
+    /// Model that made it, or `offline`.
+    pub const PLAN_SOURCE: &str = "fretcoach.plan.source";
+    /// What it works on (`timing_stability`, `bends`, …).
+    pub const PLAN_FOCUS: &str = "fretcoach.plan.focus";
+    /// The player's level as estimated.
+    pub const PLAN_LEVEL: &str = "fretcoach.plan.level";
+    /// Why no model made it, in a fixed word.
+    pub const PLAN_FALLBACK: &str = "fretcoach.plan.fallback_reason";
+    /// What was wrong with a model's plan.
+    pub const PLAN_FAULT: &str = "fretcoach.plan.fault";
+    /// Rows that a query of the history yielded.
+    pub const QUERY_ROWS: &str = "fretcoach.query.rows";
     // Joins between traces
     /// `fretcoach.linked_trace_id`
     pub const LINKED_TRACE: &str = "fretcoach.linked_trace_id";
@@ -273,6 +294,8 @@ pub mod attr {
 pub mod tag {
     /// `fretcoach-core`
     pub const CORE: &str = "fretcoach-core";
+    /// `fretcoach-hub`
+    pub const HUB: &str = "fretcoach-hub";
     /// `live-coach`
     pub const LIVE_COACH: &str = "live-coach";
     /// `live-feedback`
@@ -283,6 +306,8 @@ pub mod tag {
     pub const SESSION_SUMMARY: &str = "session-summary";
     /// `ai-mode`
     pub const AI_MODE: &str = "ai-mode";
+    /// `practice-recommendation`
+    pub const PRACTICE_RECOMMENDATION: &str = "practice-recommendation";
     /// `calibration`
     pub const CALIBRATION: &str = "calibration";
     /// `manual-mode`
@@ -293,13 +318,14 @@ pub mod tag {
 /// `FRETCOACH_CAPTURE_CONTENT=false` drops exactly these.
 #[must_use]
 pub fn is_personal(name: &str) -> bool {
-    const EXACT: [&str; 6] = [
+    const EXACT: [&str; 7] = [
         attr::INPUT,
         attr::OUTPUT,
         attr::PROMPT_VARIABLES,
         attr::PROMPT_TEMPLATE,
         attr::TTS_SENTENCE,
         attr::METADATA,
+        attr::PLAN_FAULT,
     ];
     const PREFIX: [&str; 2] = [attr::LLM_INPUT_MESSAGES, attr::LLM_OUTPUT_MESSAGES];
     EXACT.contains(&name) || PREFIX.iter().any(|p| name.starts_with(p))

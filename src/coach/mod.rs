@@ -13,6 +13,7 @@ mod advise;
 mod cause;
 mod fake;
 pub mod offline;
+pub mod plan;
 mod rest;
 mod speak;
 pub mod words;

@@ -110,7 +110,9 @@ fn common(
     })
 }
 
-fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
+/// What a metric's score rests on, each fact in a few words; `session`: of a whole session rather than a window.
+#[must_use]
+pub fn told(metric: Metric, facts: &Facts, session: bool) -> Vec<String> {
     let mut out = Vec::new();
     match metric {
         Metric::PitchAccuracy => {
@@ -212,6 +214,57 @@ fn whole(x: f64) -> Value {
 
 /// Values on which a player's own template is tried out: everything measured, and as little as can be.
 pub(super) fn samples(prompt: &str) -> Vec<Value> {
+    if prompt == super::PRACTICE_PLAN {
+        return plan_samples();
+    }
+    let cases = judged_samples();
+    cases
+        .into_iter()
+        .map(|(scores, facts, weakest, strongest, context)| {
+            if prompt == super::SESSION_SUMMARY {
+                let overall_by_window = vec![Some(70.0), None];
+                let s = Summary { duration: 700.0, scores, facts, weakest, strongest, overall_by_window };
+                of_summary(&s, &context)
+            } else {
+                let w = Window { index: 0, start: 0.0, end: 30.0, scores, facts, weakest, strongest };
+                of_window(&w, &context)
+            }
+        })
+        .collect()
+}
+
+/// Variables of `practice-plan`: of a player with a history and a wish, and of one without either.
+#[must_use]
+pub fn plan_samples() -> Vec<Value> {
+    let suggested =
+        json!({ "type": "mend", "tempo": 76, "strictness": 0.5, "sensitivity": 0.5, "minutes": 15 });
+    let metric = json!({ "label": "timing stability", "score": 64, "facts": ["spread 24 ms", "rushing"] });
+    vec![
+        json!({
+            "language": "en", "level": "developing", "totals": { "sessions": 12, "minutes": 180 },
+            "sessions": [{
+                "when": "yesterday", "minutes": 15, "scale": "A minor pentatonic", "bpm": 84, "notes": 512,
+                "overall": 74, "metrics": [metric],
+            }],
+            "means": [metric], "weakest": "timing stability",
+            "scales": [{ "scale": "A minor pentatonic", "sessions": 9, "minutes": 140, "overall": 74 }],
+            "plans": [{
+                "when": "2 days ago", "status": "done", "focus": "timing stability", "scale": "A minor pentatonic",
+                "tempo": 72, "titles": ["Eighths on the click"], "outcome": "About the same.",
+            }],
+            "suggested": suggested, "another": true, "wish": "more bends",
+        }),
+        json!({
+            "language": "en", "level": "starting out", "totals": { "sessions": 0, "minutes": 0 }, "sessions": [],
+            "means": [], "weakest": null, "scales": [], "plans": [], "suggested": suggested, "another": false,
+            "wish": null,
+        }),
+    ]
+}
+
+type Judged = (Scores, Facts, Option<Metric>, Option<Metric>, Context);
+
+fn judged_samples() -> [Judged; 2] {
     let full = Facts {
         note_count: 58,
         in_scale_ratio: Some(0.88),
@@ -252,23 +305,10 @@ pub(super) fn samples(prompt: &str) -> Vec<Value> {
     };
     let pitch = Some(Metric::PitchAccuracy);
     let noise = Some(Metric::NoiseControl);
-    let cases = [
+    [
         (all, full, pitch, Some(Metric::TimingStability), rich),
         (one, Facts::default(), noise, None, Context::default()),
-    ];
-    cases
-        .into_iter()
-        .map(|(scores, facts, weakest, strongest, context)| {
-            if prompt == super::SESSION_SUMMARY {
-                let overall_by_window = vec![Some(70.0), None];
-                let s = Summary { duration: 700.0, scores, facts, weakest, strongest, overall_by_window };
-                of_summary(&s, &context)
-            } else {
-                let w = Window { index: 0, start: 0.0, end: 30.0, scores, facts, weakest, strongest };
-                of_window(&w, &context)
-            }
-        })
-        .collect()
+    ]
 }
 
 #[cfg(test)]

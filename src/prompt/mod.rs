@@ -20,10 +20,13 @@ pub use facts::Context;
 pub const LIVE_FEEDBACK: &str = "live-feedback";
 /// The summary at the end.
 pub const SESSION_SUMMARY: &str = "session-summary";
+/// A practice plan.
+pub const PRACTICE_PLAN: &str = "practice-plan";
 /// The shipped templates.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 3] = [
     (LIVE_FEEDBACK, include_str!("../../assets/prompts/live-feedback.toml")),
     (SESSION_SUMMARY, include_str!("../../assets/prompts/session-summary.toml")),
+    (PRACTICE_PLAN, include_str!("../../assets/prompts/practice-plan.toml")),
 ];
 /// Fewest and most words that a template may ask for: below, no advice fits; above, no one listens.
 const WORDS: std::ops::RangeInclusive<usize> = 8..=200;
@@ -191,6 +194,14 @@ impl Prompts {
     /// As [`Prompts::live_feedback`].
     pub fn session_summary(&self, summary: &Summary, context: &Context) -> Result<Rendered, PromptError> {
         self.render(SESSION_SUMMARY, facts::of_summary(summary, context))
+    }
+
+    /// The prompt for a practice plan, from the planner's variables ([`facts::plan_samples`] shows them).
+    ///
+    /// # Errors
+    /// As [`Prompts::live_feedback`].
+    pub fn practice_plan(&self, variables: serde_json::Value) -> Result<Rendered, PromptError> {
+        self.render(PRACTICE_PLAN, variables)
     }
 
     fn render(&self, name: &str, variables: serde_json::Value) -> Result<Rendered, PromptError> {
