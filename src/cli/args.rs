@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
 use super::exit::CODES;
 use super::history::HistoryArgs;
+use super::plan::PlanArgs;
 use super::traces::TracesArgs;
 use crate::config::settings::{self, Kind, SETTINGS, Setting};
 
@@ -256,6 +257,14 @@ pub fn command() -> Command {
                 .about("List the sound devices")
                 .args(flags(["audio.host"].into_iter()))
                 .arg(format(&["text", "json"])),
+        )
+        .subcommand(
+            PlanArgs::augment_args(
+                Command::new("plan").args(flags(
+                    ["llm.model", "llm.base_url", "llm.offline", "practice.language"].into_iter(),
+                )),
+            )
+            .about("What to practise today, planned from your last sessions"),
         )
         // The words of `about` come after the arguments, whose own documentation would replace them.
         .subcommand(

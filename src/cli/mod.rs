@@ -10,6 +10,7 @@ pub mod exit;
 pub mod history;
 pub mod manual;
 pub mod plain;
+pub mod plan;
 pub mod report;
 pub mod screen;
 pub mod table;
@@ -86,6 +87,11 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
             wait(tune::run(config, wishes))
         }
         "calibrate" => wait(calibrate::run(config, sub.get_flag("tap"), format == "json")),
+        "plan" => {
+            let args =
+                plan::PlanArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
+            wait(plan::run(config, args))
+        }
         "devices" => devices::run(&config, format == "json"),
         "history" => {
             let mut args =
