@@ -16,6 +16,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("message.html", include_str!("../../assets/hub/message.html")),
     ("chart.html", include_str!("../../assets/hub/chart.html")),
     ("login.html", include_str!("../../assets/hub/login.html")),
+    ("plan.html", include_str!("../../assets/hub/plan.html")),
     ("users.html", include_str!("../../assets/hub/users.html")),
     ("fretboard.html", include_str!("../../assets/hub/fretboard.html")),
     ("history.html", include_str!("../../assets/hub/history.html")),
