@@ -40,6 +40,10 @@ pub struct Config {
     pub speech: Speech,
     /// Traces.
     pub telemetry: Telemetry,
+    /// Keys of the settings that a flag, a variable or the file has set: what a player keeps in the Hub does not change
+    /// them.
+    #[serde(skip)]
+    pub given: Vec<&'static str>,
 }
 
 impl Default for Config {
@@ -56,17 +60,28 @@ impl Default for Config {
             llm: Llm::default(),
             speech: Speech::default(),
             telemetry: Telemetry::default(),
+            given: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// Whether every value is one that can be.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot.
+    pub fn check(&self) -> Result<(), load::ConfigError> {
+        load::validate(self)
+    }
+
     /// Every key and password, so that they can be kept out of logs and traces.
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
-        let keys = [&self.llm.api_key, &self.speech.api_key, &self.telemetry.otlp_headers];
+        let keys =
+            [&self.llm.api_key, &self.speech.api_key, &self.telemetry.otlp_headers];
         let fallbacks = self.llm.fallbacks.iter().map(|f| &f.api_key);
-        let urls = [&self.llm.base_url, &self.speech.base_url, &self.telemetry.otlp_endpoint];
+        let urls =
+            [&self.llm.base_url, &self.speech.base_url, &self.telemetry.otlp_endpoint, &self.ambient.url];
         let in_urls = urls
             .into_iter()
             .chain(self.llm.fallbacks.iter().map(|f| &f.base_url))
@@ -154,6 +169,11 @@ pub struct Practice {
     pub count_in: u32,
     /// Beats a bar, the first accented; 0: no accents (and bars of four are counted in).
     pub click_accent: u32,
+    /// When a session begins: `now`, `playing` (as soon as somebody plays), `hub` (when asked to). With the last two the
+    /// program waits, and stays when a session has ended.
+    pub start: String,
+    /// The sound of sessions is kept, as FLAC in the data folder.
+    pub record: bool,
     /// Clicks a beat, 1..=6.
     pub click_subdivision: u32,
     /// Where the second click of each pair falls, as share of the pair, 0.5..=0.75.
@@ -179,6 +199,8 @@ impl Default for Practice {
             metronome: false,
             count_in: 1,
             click_accent: 4,
+            start: "now".into(),
+            record: false,
             click_subdivision: 1,
             click_swing: 0.5,
         }

@@ -13,6 +13,7 @@ use fretcoach::audio::listener::{Listener, Parts, Round, Switches};
 use fretcoach::audio::live;
 use fretcoach::audio::stats::EngineStats;
 use fretcoach::audio::supervisor::Feed;
+use fretcoach::audio::tap;
 use fretcoach::dsp::event::DspEvent;
 use rtrb::RingBuffer;
 
@@ -73,6 +74,8 @@ fn the_loop_allocates_nothing_at_any_rate_over_gaps_and_new_streams() {
     let (writer, _live) = live::cell();
     let gate = EchoGate::default();
     let stats = Arc::new(EngineStats::new(SECOND_NS));
+    // Its reader never reads: the recording is lost on the way, and that allocates nothing either.
+    let (tap, _recorder) = tap::tap();
     let mut listener = Listener::new(Parts {
         feeds: feeds_out,
         used,
@@ -86,6 +89,7 @@ fn the_loop_allocates_nothing_at_any_rate_over_gaps_and_new_streams() {
         stats: stats.clone(),
         switches: Arc::new(Switches::default()),
         ear: None,
+        tap: Some(tap),
     });
     let data = vec![0.25_f32; 3_000];
     let mut streams = Vec::new();

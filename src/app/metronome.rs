@@ -71,13 +71,16 @@ pub struct Beat {
     /// Number of the train of clicks that was started last.
     train: u64,
     known: Option<Known>,
-    /// Notes that begin earlier are not judged, seconds on the capture clock.
+    /// Notes that begin earlier are not judged, seconds on the session's clock.
     judged_from: f64,
     told_unheard: bool,
+    /// Begin of the session on the capture clock, seconds: all times in and out are the session's.
+    zero: f64,
 }
 
 impl Beat {
-    /// A metronome that does not click yet.
+    /// A metronome that does not click yet, for a session that began at `zero` seconds on the capture clock. `count_in`:
+    /// bars.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -85,10 +88,12 @@ impl Beat {
         link: Link,
         player: Player,
         measured: Vec<CalibrationRow>,
+        zero: f64,
+        count_in: u32,
     ) -> Self {
         Self {
             metronome,
-            count_in: f64::from(config.practice.count_in * metronome.bar()),
+            count_in: f64::from(count_in * metronome.bar()),
             link,
             player,
             measured,
@@ -99,6 +104,7 @@ impl Beat {
             known: None,
             judged_from: f64::NEG_INFINITY,
             told_unheard: false,
+            zero,
         }
     }
 
@@ -146,7 +152,7 @@ impl Beat {
         onset >= self.judged_from
     }
 
-    /// What has become known of the beats by `now` (seconds on the capture clock), if anything has.
+    /// What has become known of the beats by `now` (seconds on the session's clock), if anything has.
     pub fn follow(&mut self, now: f64) -> Option<Known> {
         if !self.on {
             return None;
@@ -163,6 +169,7 @@ impl Beat {
             (None, Some(known)) => (echo.nominal + known.0, 0.0, Source::Calibration, Some(known)),
             (None, None) => (echo.nominal + USUAL_ROUND_TRIP, 0.0, Source::Unknown, None),
         };
+        let origin = origin - self.zero;
         // The tempo as set; the difference of the two clocks is made good by moving the beats.
         let beats = ((now - origin) / (beat * (1.0 + drift))).round();
         let click = Click {

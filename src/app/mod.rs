@@ -1,11 +1,15 @@
-//! Wiring: boot, one session, signals, ordered shutdown.
+//! Wiring: boot, sessions one after another, signals, ordered shutdown.
 
+pub mod autostart;
+pub mod begin;
 pub mod boot;
 pub mod calibrate;
 pub mod chatter;
+pub mod course;
 pub mod hear;
 pub mod hub;
 pub mod input;
+pub mod listening;
 pub mod metronome;
 pub mod mouth;
 pub mod practice;
@@ -14,3 +18,4 @@ pub mod session;
 pub mod setup;
 pub mod signals;
 pub mod stage;
+pub mod studio;

@@ -1,12 +1,15 @@
-//! What becomes of a session whose program was killed: its summary is made anew from what was stored.
+//! What becomes of a session whose program was killed: its summary is made anew from what was stored, and its recording
+//! gets its length.
 
+use crate::audio::flac;
 use crate::dsp::event::DspEvent;
 use crate::music::scale::Scale;
 use crate::practice::score;
 use crate::practice::session::Session;
 use crate::practice::settings::Settings;
 use crate::practice::types::{JudgedNote, Metric, Summary};
-use crate::store::{SessionRow, WindowRecord};
+use crate::span::chain;
+use crate::store::{RecordingRow, SessionRow, Store, WindowRecord};
 
 /// The summary of a session from its stored notes and windows; `None` when nothing was played.
 ///
@@ -41,4 +44,38 @@ pub fn summary(row: &SessionRow, notes: &[JudgedNote], windows: &[WindowRecord])
     (summary.weakest, summary.strongest) = summary.scores.extremes();
     summary.overall_by_window = windows.iter().map(|w| w.window.scores.overall).collect();
     Some(summary)
+}
+
+/// Makes recordings known that a killed program left behind, and removes those that hold nothing or whose session is
+/// gone. The right to capture must be held.
+pub async fn recordings(store: &Store) {
+    let left = match store.recordings_without_row().await {
+        Ok(left) => left,
+        Err(e) => {
+            tracing::warn!("recordings that were cut off were not looked for: {}", chain(&e));
+            return;
+        }
+    };
+    for (path, session) in left {
+        let mend = path.clone();
+        let mended = tokio::task::spawn_blocking(move || flac::mend(&mend)).await;
+        let (Some(session), Ok(Ok((samples @ 1.., rate)))) = (session, mended) else {
+            tracing::info!(file = %path.display(), "a recording without sound or session is removed");
+            // If it cannot be removed now, the next start tries again.
+            let _ = std::fs::remove_file(&path);
+            continue;
+        };
+        let row = RecordingRow {
+            session,
+            file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            sample_rate: rate,
+            // It is begun with the session.
+            from_s: 0.0,
+            seconds: samples as f64 / f64::from(rate),
+            bytes: std::fs::metadata(&path).map_or(0, |m| m.len()),
+        };
+        if let Err(e) = store.add_recording(&row).await {
+            tracing::warn!("the recording {} waits for the next start: {}", row.file, chain(&e));
+        }
+    }
 }

@@ -3,8 +3,16 @@
 //! One task owns it all. It polls the loop's ring (a ring has no wake-up, and a lock-free loop may not make one),
 //! closes a window each `coach_every` of *playing time* on the capture clock, and hands it to the coach.
 
+#[path = "session_advice.rs"]
+mod advice;
 #[path = "session_beat.rs"]
 mod beat;
+#[path = "session_device.rs"]
+mod device;
+#[path = "session_end.rs"]
+mod end;
+#[path = "session_show.rs"]
+mod show;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,40 +24,33 @@ use opentelemetry::KeyValue;
 use tokio::sync::{mpsc, watch};
 use tracing::Span;
 
+use super::course::Why;
+use super::listening::Listening;
 use super::metronome::Beat;
-use super::stage::{Stage, live_advice};
+use super::stage::Stage;
 use crate::audio::engine::Engine;
-use crate::audio::live::{LiveFrame, LiveReader};
+use crate::audio::live::LiveReader;
 use crate::audio::player::Player;
+use crate::audio::recorder::Recorder;
 use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::{DeviceEvent, StreamInfo};
-use crate::cli::exit::{Exit, Stop};
-use crate::cli::screen::{AdviceView, DeviceState, RecentNote};
-use crate::cli::text;
-use crate::coach::{self, AdviceRecord, CoachEvent, CoachHandle, WindowSnapshot};
+use crate::coach::{CoachEvent, CoachHandle, WindowSnapshot};
 use crate::config::Config;
-use crate::dsp::event::{ChordEvent, DspEvent};
+use crate::dsp::event::DspEvent;
 use crate::hub::link::LiveEvent;
-use crate::music::chord::chord_name;
-use crate::music::note;
 use crate::music::scale::Scale;
-use crate::names::{attr, span};
+use crate::names::attr;
 use crate::practice::session::Session as Judge;
-use crate::practice::types::{JudgedNote, Metric, Scores, Summary, Window};
-use crate::span::{Kind, SpanExt, Thread, chain};
-use crate::store::{AdviceId, AdviceKind, AdviceRow, GapRow, LoopCost, SessionWriter, WindowRecord};
+use crate::practice::types::{Metric, Scores, Summary, Window};
+use crate::span::{SpanExt, Thread};
+use crate::store::{AdviceRow, GapRow, LoopCost, SessionWriter, Store, WindowRecord};
+
+pub use end::Ended;
 
 /// How often the loop's ring is emptied. Short enough that the display never lags, long enough to cost nothing.
 const TICK: Duration = Duration::from_millis(20);
 /// How often the running scores are computed for the display.
 const SCORE_EVERY: Duration = Duration::from_millis(250);
-/// Longest time for the summary to be written and heard: sixty words take half a minute to say, a model and its fallbacks
-/// up to another minute to write.
-const SUMMARY_PATIENCE: Duration = Duration::from_secs(120);
-/// Longest time for a voice that was told to be silent.
-const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the end of a session waits for a store that cannot be written.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// The gap that a pause leaves comes within this time, or there is none.
 const PAUSE_GAP_COMES: Duration = Duration::from_secs(2);
 /// No note for this long counts as a pause in the playing: a beat and a half at 120 bpm.
@@ -71,7 +72,9 @@ pub enum Command {
     StopVoice,
     /// Advice now.
     AskNow,
-    /// End the session properly.
+    /// End the session properly; the program goes on.
+    Stop,
+    /// End the session properly, and the program.
     Quit,
 }
 
@@ -107,8 +110,10 @@ pub struct Parts {
     pub coach: CoachHandle,
     /// What the coach says and does.
     pub coach_events: mpsc::UnboundedReceiver<CoachEvent>,
-    /// The store.
+    /// Stores it as it happens.
     pub writer: SessionWriter,
+    /// The history.
+    pub store: Store,
     /// Root span of the session.
     pub root: Span,
     /// Whose story the spans belong to.
@@ -125,6 +130,12 @@ pub struct Parts {
     pub beat: Option<Beat>,
     /// Speech engines, for the display.
     pub voice: String,
+    /// The coach's voice is muted.
+    pub muted: bool,
+    /// Begin of the session on the capture clock, seconds. All times of a session count from there.
+    pub origin: f64,
+    /// What was heard since then, before the session was there.
+    pub lead: Vec<DspEvent>,
 }
 
 /// One practice session.
@@ -132,11 +143,17 @@ pub struct Session {
     p: Parts,
     /// There until the session ends.
     engine: Option<Engine>,
+    /// Keeps the sound.
+    recorder: Option<Recorder>,
     events: rtrb::Consumer<DspEvent>,
     device_events: mpsc::UnboundedReceiver<DeviceEvent>,
     live: LiveReader,
     stats: Arc<EngineStats>,
-    /// Capture clock, seconds: end of the last hop.
+    /// The input, when it was open before the session began.
+    stream: Option<StreamInfo>,
+    /// Why the session ends.
+    why: Why,
+    /// The session's clock, seconds: end of the last hop.
     now: f64,
     window_start: f64,
     /// Seconds of the running window without input, paused or lost.
@@ -178,21 +195,27 @@ pub struct Session {
 impl Session {
     /// Takes the input with its loop and all it works with; nothing runs yet.
     #[must_use]
-    pub fn new(mut engine: Engine, p: Parts) -> Self {
-        let (events, device_events) = (engine.take_events(), engine.device_events());
+    pub fn new(listening: Listening, p: Parts) -> Self {
+        let Listening { engine, events, device_events, stream, recorder, .. } = listening;
         let (live, stats) = (engine.live(), engine.stats());
+        // What the loop cost while nobody practised is no window's.
+        let _ = stats.take_window();
+        let dropped = (stats.dropped_samples.load(Relaxed), stats.dropped_events.load(Relaxed));
         Self {
+            muted: p.muted,
             p,
             engine: Some(engine),
+            recorder,
             events,
             device_events,
             live,
             stats,
+            stream,
+            why: Why::Over,
             now: 0.0,
             window_start: 0.0,
             missing_seconds: 0.0,
             paused: false,
-            muted: false,
             last_note_end: 0.0,
             sounding: false,
             previous: None,
@@ -208,14 +231,23 @@ impl Session {
             asked: false,
             resumed: None,
             beat_waits: false,
-            dropped_before: (0, 0),
+            dropped_before: dropped,
             costs: LoopCost::default(),
         }
     }
 
-    /// Runs until the player quits, the time is up or the input ends; then sums up, speaks, stores.
+    /// Runs until the player ends it, the time is up or the input ends; then sums up, speaks, stores.
     pub async fn run(mut self) -> Ended {
         self.p.stage.tell(LiveEvent::Started { session: self.p.writer.id().to_string() });
+        if self.muted {
+            self.p.coach.set_muted(true);
+        }
+        if let Some(stream) = self.stream.take() {
+            self.device(DeviceEvent::Opened(stream));
+        }
+        for event in std::mem::take(&mut self.p.lead) {
+            self.hear(&event);
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut score = tokio::time::interval(SCORE_EVERY);
@@ -247,6 +279,11 @@ impl Session {
     /// Takes what the loop has heard since the last time.
     fn listen(&mut self) {
         while let Ok(event) = self.events.pop() {
+            // The input may have been heard before the session began.
+            let origin = self.p.origin;
+            let Some(event) = (if origin > 0.0 { event.since(origin) } else { Some(event) }) else {
+                continue;
+            };
             self.hear(&event);
             // After each event, since a recording played as fast as possible brings many windows at once.
             if self.played_in_window() >= self.p.config.practice.coach_every.as_secs_f64() {
@@ -368,7 +405,10 @@ impl Session {
     /// True when the session is to end.
     fn obey(&mut self, command: Command) -> bool {
         match command {
-            Command::Quit => return true,
+            Command::Stop | Command::Quit => {
+                self.why = if command == Command::Stop { Why::Stopped } else { Why::Quit };
+                return true;
+            }
             Command::TogglePause => {
                 self.paused = !self.paused;
                 self.resumed = (!self.paused).then(Instant::now);
@@ -401,350 +441,6 @@ impl Session {
         }
         false
     }
-}
-
-impl Session {
-    fn device(&mut self, event: DeviceEvent) {
-        match event {
-            DeviceEvent::Opened(stream) => {
-                let step = self.p.thread.child(&self.p.root, span::CAPTURE_OPEN, Kind::Chain);
-                describe(&step, &stream);
-                describe(&self.p.root, &stream);
-                self.input(&stream);
-                if self.p.config.practice.metronome {
-                    self.begin_beat();
-                }
-            }
-            DeviceEvent::Lost { name, fault } => {
-                let step = self.p.thread.child(&self.p.root, span::DEVICE_CHANGE, Kind::Chain);
-                step.put(attr::DEVICE_FAULT, fault.word());
-                step.output_text(&format!("{name}: {fault}"));
-                self.lost = Some(fault.word().into());
-                self.lost_since.get_or_insert_with(Instant::now);
-                self.p.stage.change(|s| s.device_state = DeviceState::Lost(fault.to_string()));
-                self.p.stage.news(News::Device(format!("{name} was lost: {fault}; looking for it")));
-                tracing::warn!(device = name, fault = fault.word(), "input lost");
-                self.last_fault = Some(step);
-            }
-            DeviceEvent::Restored { stream, gap_seconds, attempts } => {
-                if let Some(step) = self.last_fault.take() {
-                    step.put(attr::GAP_SECONDS, gap_seconds);
-                    step.put(attr::ATTEMPT, i64::from(attempts));
-                    describe(&step, &stream);
-                }
-                tracing::info!(device = stream.name, gap_seconds, attempts, "input restored");
-                self.p.stage.news(News::Device(format!("{} is back after {gap_seconds:.1} s", stream.name)));
-                self.input(&stream);
-            }
-            DeviceEvent::Missed { name, seconds } => {
-                let step = self.p.thread.child(&self.p.root, span::DEVICE_CHANGE, Kind::Chain);
-                step.put(attr::DEVICE_FAULT, "missed");
-                step.put(attr::GAP_SECONDS, seconds);
-                tracing::warn!(device = name, seconds, "sound was lost");
-                self.p
-                    .stage
-                    .news(News::Device(format!("{name}: {seconds:.2} s of sound never came; not judged")));
-            }
-            DeviceEvent::Warning(said) => {
-                tracing::warn!("{said}");
-                self.say(said);
-            }
-        }
-    }
-
-    /// The input is there (again).
-    fn input(&mut self, stream: &StreamInfo) {
-        self.lost_since = None;
-        if let Some(beat) = &mut self.p.beat {
-            beat.input(stream);
-        }
-        let name = match stream.host.as_str() {
-            "file" | "source" => stream.name.clone(),
-            host => {
-                let realtime = if stream.realtime { ", real-time" } else { "" };
-                format!("{} ({host}, {} Hz, period {}{realtime})", stream.name, stream.rate, stream.period)
-            }
-        };
-        self.p.stage.news(News::Device(format!("listening to {name}")));
-        self.p.stage.change(|s| {
-            s.device = name;
-            s.device_state = DeviceState::Listening;
-        });
-    }
-
-    fn coach(&mut self, event: CoachEvent) {
-        match event {
-            CoachEvent::AdviceStarted { .. } => self.p.stage.change(|s| {
-                s.advice = Some(AdviceView { at: self.now, ..AdviceView::default() });
-            }),
-            CoachEvent::AdviceDelta { text, .. } => self.p.stage.change(|s| {
-                if let Some(advice) = &mut s.advice {
-                    let gap = if advice.text.is_empty() { "" } else { " " };
-                    advice.text.push_str(gap);
-                    advice.text.push_str(&text);
-                }
-            }),
-            CoachEvent::Advice(record) => self.advice(*record),
-            CoachEvent::Spoken { id, interrupted, .. } => {
-                self.spoken(id, !interrupted);
-            }
-            CoachEvent::SpeechFailed { id, reason, again } => {
-                self.spoken(id, false);
-                if !again {
-                    self.say(format!("not spoken: {reason}"));
-                }
-            }
-            CoachEvent::Skipped { reason } => {
-                self.asked = false;
-                self.say(format!("no advice ({reason})"));
-            }
-        }
-    }
-
-    fn advice(&mut self, record: AdviceRecord) {
-        self.p.stage.news(News::Advice { text: record.text.clone(), source: record.source.clone() });
-        let speaking = self.p.player.status().speaking;
-        let (text, source) = (record.text.clone(), who(&record.source));
-        let view = AdviceView { text, source, speaking, at: self.now };
-        self.p.stage.tell(LiveEvent::Advice(live_advice(&view)));
-        self.p.stage.change(|s| s.advice = Some(view));
-        let row = AdviceRow {
-            id: AdviceId::new(),
-            kind: match record.kind {
-                coach::AdviceKind::Live if self.asked => AdviceKind::Asked,
-                coach::AdviceKind::Live => AdviceKind::Live,
-                coach::AdviceKind::Summary => AdviceKind::Summary,
-            },
-            at: record.at,
-            at_s: self.now,
-            window_index: record.window_index,
-            text: record.text,
-            source: record.source,
-            // The kind of advice tells the name.
-            prompt_version: record.prompt.map(|(_, version)| version),
-            spoken: self.early.remove(&record.id),
-            trace_id: record.trace_id,
-            span_id: record.span_id,
-        };
-        self.p.writer.advice(row.clone());
-        self.advised = self.advised.max(record.id);
-        if row.spoken.is_none() {
-            self.unspoken.insert(record.id, row);
-        }
-        self.asked = false;
-        if let Some(note) = record.note {
-            self.say(note);
-        }
-    }
-
-    fn spoken(&mut self, id: u64, heard: bool) {
-        if let Some(mut row) = self.unspoken.remove(&id) {
-            row.spoken = Some(heard);
-            self.p.writer.advice(row);
-        } else if id > self.advised {
-            self.early.insert(id, heard);
-        }
-    }
-
-    /// A remark; what was said last is not repeated.
-    fn say(&mut self, said: impl Into<String>) {
-        let said = said.into();
-        if self.last_said != said {
-            self.last_said.clone_from(&said);
-            self.p.stage.say(said);
-        }
-    }
-
-    fn show_live(&self) {
-        // The last frame of an input that is closed says nothing.
-        let silence = LiveFrame { level_db: f32::NEG_INFINITY, ..LiveFrame::default() };
-        let live = if self.engine.is_some() { self.live.read() } else { silence };
-        let (dropped_samples, dropped_events) =
-            (self.stats.dropped_samples.load(Relaxed), self.stats.dropped_events.load(Relaxed));
-        let next = self.p.config.practice.coach_every.as_secs_f64() - self.played_in_window();
-        let beat = self.p.beat.as_ref().map(Beat::view);
-        self.p.stage.change(|s| {
-            s.elapsed = self.now;
-            s.level_db = live.level_db;
-            s.note = live
-                .midi
-                .zip(live.cents)
-                .map(|(midi, cents)| (self.note_name(midi), cents, live.provisional));
-            s.next_advice = next.max(0.0);
-            s.beat = beat;
-            (s.dropped_samples, s.dropped_events) = (dropped_samples, dropped_events);
-        });
-        self.p.stage.publish(&live, self.p.scale.as_ref());
-    }
-
-    fn show_scores(&mut self) {
-        let (scores, facts) = self.p.judge.current();
-        let player = self.p.player.status();
-        let voice = match (&player.device, &player.reason) {
-            _ if self.p.voice == TEXT_ONLY => TEXT_ONLY.to_owned(),
-            (Some(device), _) => format!("{} on {device} (period {})", self.p.voice, player.period),
-            (None, Some(why)) => format!("no sound: {why}"),
-            (None, None) => self.p.voice.clone(),
-        };
-        let store = self.p.writer.state().borrow().trouble.clone();
-        self.p.stage.change(|s| {
-            s.scores = scores;
-            s.previous = self.previous;
-            s.facts = facts;
-            s.voice = voice;
-            if let Some(advice) = &mut s.advice {
-                advice.speaking = player.speaking;
-            }
-        });
-        if let Some(trouble) = store {
-            self.say(trouble);
-        }
-    }
-
-    fn show_note(&self, judged: &JudgedNote) {
-        let note = RecentNote {
-            name: self.note_name(judged.note.midi),
-            right: (!judged.note.gated).then_some(judged.right),
-            reason: self.reason(judged),
-            deviation_ms: judged.deviation_ms,
-        };
-        self.p.stage.tell(LiveEvent::Note {
-            onset: judged.note.onset,
-            midi: Some(judged.note.midi),
-            name: note.name.clone(),
-            cents: Some(judged.note.cents),
-            right: note.right,
-            in_scale: judged.in_scale,
-            deviation_ms: note.deviation_ms,
-            reason: note.reason.clone(),
-        });
-        self.p.stage.change(|s| s.add_note(note));
-    }
-
-    fn show_chord(&self, chord: &ChordEvent) {
-        let spell = |class| match &self.p.scale {
-            Some(scale) => scale.spell(class),
-            None => note::NoteName::of_pitch_class(class, true),
-        };
-        let name = chord_name(chord.classes.0, chord.bass, spell).unwrap_or_else(|| {
-            chord.classes.iter().map(|c| spell(c).to_string()).collect::<Vec<_>>().join("-")
-        });
-        self.p.stage.tell(LiveEvent::Note {
-            onset: chord.onset,
-            midi: None,
-            name: name.clone(),
-            cents: None,
-            right: None,
-            in_scale: None,
-            deviation_ms: None,
-            reason: None,
-        });
-        let chord = RecentNote { name, right: None, reason: None, deviation_ms: None };
-        self.p.stage.change(|s| s.add_note(chord));
-    }
-
-    fn note_name(&self, midi: u8) -> String {
-        text::note_name(self.p.scale.as_ref(), midi)
-    }
-
-    /// Why a note was wrong, in a few words.
-    fn reason(&self, judged: &JudgedNote) -> Option<String> {
-        judged.reason.map(|reason| reason.words(|midi| self.note_name(midi)))
-    }
-
-    /// The end: hears what is left, sums up, lets the coach speak, stores.
-    async fn finish(mut self) -> Ended {
-        self.p.stage.change(|s| s.closing = true);
-        if let Some(beat) = &mut self.p.beat {
-            beat.end();
-        }
-        let engine = self.engine.take();
-        // Joining the loop's thread may take a period of the device; a panic there has been printed already.
-        let _ = tokio::task::spawn_blocking(move || engine.map(Engine::stop)).await;
-        self.listen();
-        if self.now > self.window_start {
-            self.close_window(false);
-        }
-        let summary = self.p.judge.finish(self.now);
-        self.show_scores();
-        self.show_live();
-        self.p.pause.send_replace(true);
-        if summary.facts.strokes() > 0 {
-            let coach = self.p.coach.clone();
-            let mut spoken = std::pin::pin!(coach.summary(summary.clone()));
-            let mut patience = std::pin::pin!(tokio::time::sleep(SUMMARY_PATIENCE));
-            let mut silenced = false;
-            let mut tick = tokio::time::interval(SCORE_EVERY);
-            loop {
-                tokio::select! {
-                    () = &mut spoken => break,
-                    _ = tick.tick() => {
-                        self.show_scores();
-                        self.show_live();
-                    }
-                    () = &mut patience => {
-                        if silenced {
-                            tracing::warn!("the summary did not end; the session ends without it");
-                            break;
-                        }
-                        self.p.coach.stop_voice();
-                        silenced = true;
-                        patience.as_mut().reset(tokio::time::Instant::now() + SILENCE_PATIENCE);
-                    }
-                    Some(event) = self.p.coach_events.recv() => self.coach(event),
-                    Some(command) = self.p.commands.recv() => match command {
-                        Command::StopVoice | Command::Quit => self.p.coach.stop_voice(),
-                        Command::ToggleMute => { self.obey(command); }
-                        _ => {}
-                    },
-                }
-            }
-            while let Ok(event) = self.p.coach_events.try_recv() {
-                self.coach(event);
-            }
-        }
-        // Muted, replaced before its turn, or without any engine: it will not be heard any more.
-        for (_, mut row) in self.unspoken.drain() {
-            row.spoken = Some(false);
-            self.p.writer.advice(row);
-        }
-        if let Some(said) = text::loop_cost(&self.costs, self.stats.deadline_ns()) {
-            self.p.stage.news(News::Message(said));
-        }
-        self.p.stage.news(News::Summary(Box::new(summary.clone())));
-        self.p.root.output_json(&crate::practice::summary_json(&summary));
-        let session = self.p.writer.id().to_string();
-        let stored = self.p.writer.finish(&summary, Timestamp::now(), STORE_PATIENCE).await;
-        self.p.stage.tell(LiveEvent::Ended { session });
-        let failure = stored.err().map(|e| {
-            Stop::new(Exit::Data, format!("the end of the session could not be stored: {}", chain(&e)))
-        });
-        if let Some(stop) = &failure {
-            tracing::error!("{stop}");
-        }
-        Ended { summary, failure }
-    }
-}
-
-/// How a session ended.
-pub struct Ended {
-    /// What came of it.
-    pub summary: Summary,
-    /// Why the program should end with an error, if so.
-    pub failure: Option<Stop>,
-}
-
-/// Who advises, for a player: the model's name, or that no model did.
-fn who(source: &str) -> String {
-    if source == "offline" { "offline coach".into() } else { source.into() }
-}
-
-fn describe(span: &Span, stream: &StreamInfo) {
-    span.put(attr::AUDIO_HOST, stream.host.clone());
-    span.put(attr::AUDIO_INPUT, stream.name.clone());
-    span.put(attr::AUDIO_RATE, i64::from(stream.rate));
-    span.put(attr::AUDIO_PERIOD, i64::from(stream.period));
-    span.put(attr::REALTIME, stream.realtime);
 }
 
 fn cost_attributes(cost: &LoopCost) -> Vec<KeyValue> {

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::chatter;
 use super::session::Command;
 use crate::cli::exit::{Exit, complain};
 
-/// Counts the interrupts of a session, wherever they come from. Cheap to clone.
+/// Counts the interrupts of the program, wherever they come from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Interrupts {
     commands: mpsc::Sender<Command>,
+    leave: CancellationToken,
     count: Arc<AtomicU32>,
 }
 
@@ -22,7 +24,13 @@ impl Interrupts {
     /// Interrupts that are passed on as [`Command::Quit`].
     #[must_use]
     pub fn new(commands: mpsc::Sender<Command>) -> Self {
-        Self { commands, count: Arc::default() }
+        Self { commands, leave: CancellationToken::new(), count: Arc::default() }
+    }
+
+    /// Cancelled once the program is to end.
+    #[must_use]
+    pub fn leave(&self) -> CancellationToken {
+        self.leave.clone()
     }
 
     /// Ctrl-C: ends the session; once more, ends the program.
@@ -40,6 +48,7 @@ impl Interrupts {
 
     /// A request to end properly, however often it comes.
     pub fn quit(&self) {
+        self.leave.cancel();
         // A full queue holds a command that was not obeyed yet: the session is ending or hung, and a second
         // interrupt ends it at once.
         let _ = self.commands.try_send(Command::Quit);

@@ -46,6 +46,12 @@ impl Stage {
         self.view.send_modify(change);
     }
 
+    /// What the program is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        phase(&self.screen.borrow())
+    }
+
     /// A remark for everyone.
     pub fn say(&self, said: impl Into<String>) {
         let said = said.into();
@@ -79,14 +85,18 @@ impl Stage {
     }
 }
 
-/// The view of a screen. Numbers are rounded to what a page can show, so that what looks the same is the same.
-fn fill(view: &mut LiveView, screen: &Screen, frame: &LiveFrame, scale: Option<&Scale>) {
-    view.phase = match screen {
+fn phase(screen: &Screen) -> Phase {
+    match screen {
         s if s.idle => Phase::Idle,
         s if s.closing => Phase::Closing,
         s if s.paused => Phase::Paused,
         _ => Phase::Playing,
-    };
+    }
+}
+
+/// The view of a screen. Numbers are rounded to what a page can show, so that what looks the same is the same.
+fn fill(view: &mut LiveView, screen: &Screen, frame: &LiveFrame, scale: Option<&Scale>) {
+    view.phase = phase(screen);
     view.elapsed = (10.0 * screen.elapsed).floor() / 10.0;
     view.planned = screen.planned;
     view.muted = screen.muted;

@@ -28,6 +28,7 @@ use crate::audio::metronome::ear::{Ear, Link};
 use crate::audio::priority;
 use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::{CaptureSettings, DeviceEvent, Feed, StreamInfo, Supervisor};
+use crate::audio::tap::Tap;
 use crate::audio::{ANALYSIS_RATE, AudioError, SampleSource};
 use crate::dsp::event::DspEvent;
 
@@ -71,12 +72,19 @@ pub enum Input {
 }
 
 /// A way to the player's monitor: what is fed is also heard.
-#[derive(Debug)]
 pub struct Monitor {
     /// From [`crate::audio::player::Player::monitor`].
     pub samples: Producer<f32>,
     /// Rate of the player, Hz.
     pub rate: u32,
+    /// Takes the way back when the input is over, for the next one.
+    pub back: Option<Box<dyn FnOnce(Producer<f32>) + Send>>,
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Monitor({} Hz)", self.rate)
+    }
 }
 
 /// Settings of an engine.
@@ -98,6 +106,8 @@ pub struct EngineSettings {
     pub monitor: Option<Monitor>,
     /// The metronome, whose clicks are in the input.
     pub metronome: Option<Link>,
+    /// A copy of what is heard, for a recorder.
+    pub tap: Option<Tap>,
 }
 
 /// 5.3 ms: the hop of the analysis.
@@ -114,6 +124,7 @@ impl Default for EngineSettings {
             realtime: true,
             monitor: None,
             metronome: None,
+            tap: None,
         }
     }
 }
@@ -167,7 +178,8 @@ impl Engine {
         gate: EchoGate,
     ) -> Result<Self, AudioError> {
         crate::audio::clock::start();
-        let EngineSettings { channel, sample_rate, period, hop, a4, realtime, monitor, metronome } = settings;
+        let EngineSettings { channel, sample_rate, period, hop, a4, realtime, monitor, metronome, tap } =
+            settings;
         let switches = Arc::new(Switches::default());
         let stats = Arc::new(EngineStats::new(frames_ns(hop as u64, ANALYSIS_RATE)));
         let (feeds_in, feeds) = RingBuffer::<Feed>::new(FEEDS);
@@ -220,6 +232,7 @@ impl Engine {
                     stats: loop_stats,
                     switches: loop_switches,
                     ear: metronome.map(Ear::new),
+                    tap,
                 });
                 run(listener, if fast { IDLE_FAST } else { IDLE });
             })

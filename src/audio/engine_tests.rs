@@ -92,7 +92,8 @@ fn fast_mode_loses_neither_samples_nor_events() {
 #[test]
 fn at_the_speed_of_the_music_it_is_also_heard() {
     let (samples, mut heard) = RingBuffer::new(96_000);
-    let settings = EngineSettings { monitor: Some(Monitor { samples, rate: 96_000 }), ..settings() };
+    let settings =
+        EngineSettings { monitor: Some(Monitor { samples, rate: 96_000, back: None }), ..settings() };
     let mut engine = start(ones(4_800, false), settings).unwrap();
     while !engine.ended() {
         std::thread::sleep(Duration::from_millis(2));

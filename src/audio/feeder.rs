@@ -104,6 +104,9 @@ impl Work {
             let _ = self.events.send(DeviceEvent::Warning(warning)); // Nobody may be listening.
         }
         self.callback.end();
+        if let Some((Monitor { samples, back: Some(back), .. }, _)) = self.monitor.take() {
+            back(samples);
+        }
     }
 
     fn run_fast(mut self) {

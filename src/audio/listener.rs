@@ -21,6 +21,7 @@ use crate::audio::live::{LiveFrame, LiveWriter};
 use crate::audio::metronome::ear::Ear;
 use crate::audio::stats::EngineStats;
 use crate::audio::supervisor::Feed;
+use crate::audio::tap::Tap;
 use crate::dsp::event::DspEvent;
 
 /// Samples taken from the ring at a time.
@@ -121,6 +122,7 @@ struct Hops {
     gate: EchoGate,
     gated: bool,
     ear: Option<Ear>,
+    tap: Option<Tap>,
     out: Out,
 }
 
@@ -144,8 +146,16 @@ impl Hops {
         if n == 0 {
             return;
         }
-        let Self { hear, hop, gate, gated, ear, out, position, .. } = self;
+        let Self { hear, hop, gate, gated, ear, tap, out, position, .. } = self;
         let hop = &mut hop[..n];
+        if let Some(tap) = tap {
+            // As it came in, clicks and voice included.
+            while out.wait && !tap.has_room(n) && !out.switches.stop.load(Ordering::Relaxed) {
+                #[expect(clippy::disallowed_methods, reason = "only in fast mode, which is no real time")]
+                std::thread::sleep(BACK_PRESSURE);
+            }
+            tap.take(hop);
+        }
         let start_ns = end_ns.saturating_sub(frames_ns(n as u64, ANALYSIS_RATE));
         let covered = gate.covers(start_ns, end_ns);
         if covered != *gated {
@@ -170,9 +180,12 @@ impl Hops {
         if samples == 0 {
             return;
         }
-        let Self { hear, ear, out, position, .. } = self;
+        let Self { hear, ear, tap, out, position, .. } = self;
         if let Some(ear) = ear {
             ear.skip(samples);
+        }
+        if let Some(tap) = tap {
+            tap.skip(samples);
         }
         hear.skip(samples, &mut |event| out.take(event));
         *position += samples;
@@ -247,13 +260,16 @@ pub struct Parts {
     pub switches: Arc<Switches>,
     /// The metronome.
     pub ear: Option<Ear>,
+    /// A copy for the recorder.
+    pub tap: Option<Tap>,
 }
 
 impl Listener {
     /// Makes all buffers.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { feeds, used, mut hear, hop, events, wait, live, a4, gate, stats, switches, ear } = parts;
+        let Parts { feeds, used, mut hear, hop, events, wait, live, a4, gate, stats, switches, ear, tap } =
+            parts;
         // Output and input of the resampler are aligned, so the analyser's first sample is time 0 at every rate.
         hear.set_origin(0.0);
         let out = Out {
@@ -265,8 +281,17 @@ impl Listener {
             stats: stats.clone(),
             switches: switches.clone(),
         };
-        let hops =
-            Hops { hear, hop: vec![0.0; hop.max(1)], filled: 0, position: 0, gate, gated: false, ear, out };
+        let hops = Hops {
+            hear,
+            hop: vec![0.0; hop.max(1)],
+            filled: 0,
+            position: 0,
+            gate,
+            gated: false,
+            ear,
+            tap,
+            out,
+        };
         Self {
             feeds,
             used,

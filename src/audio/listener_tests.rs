@@ -92,6 +92,7 @@ fn bench(gate: EchoGate, events: usize) -> Bench {
         stats: stats.clone(),
         switches: switches.clone(),
         ear: None,
+        tap: None,
     });
     Bench { listener, feeds: feeds_in, used: used_out, events, live, stats, switches, spy }
 }

@@ -12,6 +12,8 @@
 //! The [`metronome`] goes the second way out and the first way back in: its clicks are mixed into the output at their very
 //! frame, and taken out of what the microphone hears of them.
 //!
+//! A session's sound can be kept: the loop hands a copy to a [`tap`], whose [`recorder`] writes [`flac`].
+//!
 //! [`watch`] decides, as a pure state machine, when a device counts as lost; [`supervisor`] and [`player`] act on it.
 
 pub mod capture;
@@ -23,15 +25,18 @@ pub mod engine;
 pub mod error;
 pub mod feeder;
 pub mod file;
+pub mod flac;
 pub mod guitarist;
 pub mod listener;
 pub mod live;
 pub mod metronome;
 pub mod player;
 pub mod priority;
+pub mod recorder;
 pub mod resample;
 pub mod stats;
 pub mod supervisor;
+pub mod tap;
 pub mod watch;
 
 pub use error::{AudioError, AudioErrorKind};

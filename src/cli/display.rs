@@ -63,6 +63,8 @@ pub async fn run(
                 Ok(Event::Key(key)) => {
                     if is_interrupt(&key) {
                         interrupts.interrupt();
+                    } else if command(&key) == Some(Command::Quit) {
+                        interrupts.quit();
                     } else if let Some(command) = command(&key) {
                         // A full queue means a session that is busy ending: the key is dropped, since waiting here
                         // would keep Ctrl-C from being read.
@@ -134,6 +136,8 @@ fn panel(title: &str) -> Block<'_> {
 
 fn draw_title(frame: &mut Frame, area: Rect, s: &Screen) {
     let (mark, colour) = match (&s.device_state, s.paused, s.closing) {
+        (DeviceState::Lost(_), ..) if s.idle => ("no input", Color::Red),
+        _ if s.idle => ("ready", Color::Cyan),
         (_, _, true) => ("summing up", Color::Cyan),
         (_, true, _) => ("paused", Color::Yellow),
         (DeviceState::Listening, ..) => ("listening", Color::Green),
@@ -398,13 +402,16 @@ fn draw_status(frame: &mut Frame, area: Rect, s: &Screen) {
 fn draw_keys(frame: &mut Frame, area: Rect, s: &Screen) {
     let mut spans = Vec::new();
     // While the summary is spoken only one wish is left.
-    let keys: &[(&str, &str)] =
-        if s.closing { &[("q", "stop the voice and end"), ("Ctrl-C", "end at once")] } else { &KEYS };
+    let keys: &[(&str, &str)] = match s {
+        s if s.idle => &[("space", "begin"), ("m", "mute"), ("q", "quit")],
+        s if s.closing => &[("q", "stop the voice and end"), ("Ctrl-C", "end at once")],
+        _ => &KEYS,
+    };
     let click = [CLICK_KEY];
-    let click: &[(&str, &str)] = if s.beat.is_some() && !s.closing { &click } else { &[] };
+    let click: &[(&str, &str)] = if s.beat.is_some() && !s.closing && !s.idle { &click } else { &[] };
     for &(key, does) in keys.iter().chain(click) {
         let does = match key {
-            "space" if s.paused => "go on",
+            "space" if s.paused && !s.idle => "go on",
             "m" if s.muted => "unmute",
             _ => does,
         };

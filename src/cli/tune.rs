@@ -95,7 +95,7 @@ pub async fn run(config: Config, wishes: Wishes) -> Result<Exit, Stop> {
         };
         let heard = Player::start(PlayerSettings::new(&config.audio, gate.clone()))
             .map_err(|e| Stop::because(Exit::Failed, &e))?;
-        settings.monitor = heard.monitor().map(|(samples, rate)| Monitor { samples, rate });
+        settings.monitor = heard.monitor().map(|(samples, rate)| Monitor { samples, rate, back: None });
         player = Some(heard);
     }
     let source = match chosen {

@@ -91,13 +91,23 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
         let setting = settings::by_key(key).expect("every flag is made from a key of the table");
         put(&mut merged, setting, &format!("--{}", setting.flag()), text)?;
     }
-    let config: Config =
+    let given = SETTINGS.iter().map(|s| s.key).filter(|key| is_set(&merged, key)).collect();
+    let mut config: Config =
         Value::Table(merged).try_into().map_err(|e: toml::de::Error| ConfigError::Value {
             name: sources.file.as_ref().map_or_else(|| "settings".into(), |(p, _)| p.display().to_string()),
             message: e.message().trim().to_owned(),
         })?;
+    config.given = given;
     validate(&config)?;
     Ok(config)
+}
+
+/// True when a dotted key stands in the table.
+fn is_set(table: &Table, key: &str) -> bool {
+    match key.split_once('.') {
+        Some((section, name)) => table.get(section).and_then(|s| s.get(name)).is_some(),
+        None => table.contains_key(key),
+    }
 }
 
 /// Where and why a file is no TOML, in one line: the parser's own message draws the place over several.
@@ -235,7 +245,7 @@ fn split(text: &str, by: char) -> Vec<Value> {
     text.split(by).map(str::trim).filter(|t| !t.is_empty()).map(|t| Value::String(t.into())).collect()
 }
 
-fn validate(c: &Config) -> Result<(), ConfigError> {
+pub(super) fn validate(c: &Config) -> Result<(), ConfigError> {
     let range = |key: &str, value: f64, low: f64, high: f64| {
         if (low..=high).contains(&value) {
             Ok(())
@@ -285,6 +295,7 @@ fn validate(c: &Config) -> Result<(), ConfigError> {
     range("speech.espeak_speed", f64::from(c.speech.espeak_speed), 80.0, 450.0)?;
     range("llm.max_tokens", f64::from(c.llm.max_tokens), 16.0, 100_000.0)?;
     one_of("env", &c.env, &["production", "development"])?;
+    one_of("practice.start", &c.practice.start, &["now", "playing", "hub"])?;
     one_of("practice.mode", &c.practice.mode, &["manual", "ai"])?;
     one_of("audio.host", &c.audio.host, &["auto", "pulseaudio", "alsa"])?;
     one_of("audio.detector", &c.audio.detector, &["fretcoach", "mcleod"])?;
@@ -347,6 +358,11 @@ mod tests {
         let c = load(&sources).unwrap();
         assert_eq!((c.practice.bpm, c.practice.strictness), (90.0, 0.2));
         assert_eq!(c.practice.scale, "C major");
+        assert_eq!(
+            c.given,
+            ["practice.scale", "practice.bpm", "practice.strictness"],
+            "and are known as given"
+        );
     }
 
     #[test]

@@ -105,6 +105,13 @@ pub const SETTINGS: &[Setting] = &[
         Duration,
         "time between two pieces of advice, 5s to 10m",
     ),
+    s(
+        "practice.start",
+        "FRETCOACH_START",
+        Text,
+        "when a session begins: now, playing (when somebody plays) or hub (when asked to there)",
+    ),
+    s("practice.record", "FRETCOACH_RECORD", Flag, "keep the sound of sessions, as FLAC in the data folder"),
     s("practice.minutes", "FRETCOACH_MINUTES", Number, "length of a session in minutes; 0: until you stop"),
     s("practice.metrics", "FRETCOACH_METRICS", List, "what is scored: pitch, scale, timing, noise"),
     s("practice.sensitivity", "FRETCOACH_SENSITIVITY", Number, "0 to 1: how soft a note still counts"),

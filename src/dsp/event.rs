@@ -251,3 +251,53 @@ pub enum DspEvent {
         to: f64,
     },
 }
+
+impl DspEvent {
+    /// When it was told, seconds on the capture clock.
+    #[must_use]
+    pub fn time(&self) -> f64 {
+        match self {
+            Self::Frame(frame) => frame.t,
+            Self::Onset(onset) => onset.t,
+            Self::NoteStart(start) => start.t,
+            Self::Note(note) => note.offset.max(note.t),
+            Self::Chord(chord) => chord.offset.max(chord.t),
+            Self::Gap { to, .. } => *to,
+        }
+    }
+
+    /// The same on a clock that is 0 at `origin`; `None` for what began before.
+    #[must_use]
+    pub fn since(&self, origin: f64) -> Option<Self> {
+        let moved = match *self {
+            Self::Frame(frame) => Self::Frame(FrameReport { t: frame.t - origin, ..frame }),
+            Self::Onset(o) => Self::Onset(OnsetEvent { onset: o.onset - origin, t: o.t - origin }),
+            Self::NoteStart(n) => {
+                Self::NoteStart(NoteStart { onset: n.onset - origin, t: n.t - origin, ..n })
+            }
+            Self::Note(n) => Self::Note(NoteEvent {
+                onset: n.onset - origin,
+                offset: n.offset - origin,
+                t: n.t - origin,
+                settled: n.settled - origin,
+                ..n
+            }),
+            Self::Chord(c) => Self::Chord(ChordEvent {
+                onset: c.onset - origin,
+                offset: c.offset - origin,
+                t: c.t - origin,
+                ..c
+            }),
+            Self::Gap { from, to } => Self::Gap { from: (from - origin).max(0.0), to: to - origin },
+        };
+        let begin = match moved {
+            Self::Frame(frame) => frame.t,
+            Self::Onset(o) => o.onset,
+            Self::NoteStart(n) => n.onset,
+            Self::Note(n) => n.onset,
+            Self::Chord(c) => c.onset,
+            Self::Gap { to, .. } => to,
+        };
+        (begin >= 0.0).then_some(moved)
+    }
+}

@@ -127,8 +127,8 @@ impl Setup {
             left_handed: false,
             metronome: practice.metronome,
             minutes: practice.minutes,
-            autostart: false,
-            record: false,
+            autostart: practice.start == "playing",
+            record: practice.record,
         }
     }
 }

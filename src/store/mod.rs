@@ -24,6 +24,7 @@ mod plans;
 mod players;
 mod postgres;
 pub mod query;
+mod recordings;
 mod schema;
 mod sessions;
 mod spans;
@@ -54,6 +55,7 @@ pub use lock::{CaptureLock, LockError};
 pub use plans::{PlanRow, PlanStatus, Practised};
 pub use players::{PlayerRow, RECORDINGS, check_user_name};
 pub use postgres::open_shared_or_local;
+pub use recordings::RecordingRow;
 pub use spans::{
     DeliveryRow, DeliveryState, Owner, Resend, SpanFilter, SpanRow, SpanStatus, StoredTrace, TraceRow,
 };

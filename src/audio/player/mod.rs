@@ -255,10 +255,15 @@ impl Player {
     }
 
     /// A ring for sound that is to be heard as it is made (the virtual guitarist), with its rate in Hz. To be taken once;
-    /// `None` afterwards or while there is no device. It never counts as voice.
+    /// `None` afterwards (until it is given back) or while there is no device. It never counts as voice.
     #[must_use]
     pub fn monitor(&self) -> Option<(Producer<f32>, u32)> {
         locked(&self.0.shared.monitor).take()
+    }
+
+    /// Gives the monitor's ring back, for who asks for it next.
+    pub fn give_back_monitor(&self, samples: Producer<f32>, rate: u32) {
+        *locked(&self.0.shared.monitor) = Some((samples, rate));
     }
 
     /// How the player is now.
