@@ -40,6 +40,8 @@ pub struct Config {
     pub speech: Speech,
     /// Traces.
     pub telemetry: Telemetry,
+    /// A lamp that shows the score.
+    pub ambient: Ambient,
     /// Keys of the settings that a flag, a variable or the file has set: what a player keeps in the Hub does not change
     /// them.
     #[serde(skip)]
@@ -60,6 +62,7 @@ impl Default for Config {
             llm: Llm::default(),
             speech: Speech::default(),
             telemetry: Telemetry::default(),
+            ambient: Ambient::default(),
             given: Vec::new(),
         }
     }
@@ -78,7 +81,7 @@ impl Config {
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
         let keys =
-            [&self.llm.api_key, &self.speech.api_key, &self.telemetry.otlp_headers];
+            [&self.llm.api_key, &self.speech.api_key, &self.telemetry.otlp_headers, &self.ambient.headers];
         let fallbacks = self.llm.fallbacks.iter().map(|f| &f.api_key);
         let urls =
             [&self.llm.base_url, &self.speech.base_url, &self.telemetry.otlp_endpoint, &self.ambient.url];
@@ -431,6 +434,38 @@ impl Default for Telemetry {
             capture_content: true,
             queue: 4096,
             flush_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A lamp that shows the overall score as a colour.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ambient {
+    /// The lamp; empty: none. For `wled` its address, for `http` the whole URL, in which `{{r}}`, `{{g}}`, `{{b}}`,
+    /// `{{hex}}` and `{{score}}` are filled in.
+    #[serde(serialize_with = "shown_url")]
+    pub url: String,
+    /// `wled` (its JSON interface) or `http` (any request).
+    pub kind: String,
+    /// HTTP method, for `http`.
+    pub method: String,
+    /// Body, filled in as the URL is, for `http`. A key may stand in it.
+    #[serde(skip_serializing)]
+    pub body: String,
+    /// Headers, `name=value,name=value`: keys stand there.
+    #[serde(skip_serializing)]
+    pub headers: Secret,
+}
+
+impl Default for Ambient {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            kind: "wled".into(),
+            method: "POST".into(),
+            body: String::new(),
+            headers: Secret::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::io::{IsTerminal, Write};
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::begin::{self, COMMANDS};
 use super::chatter::Diverted;
@@ -22,6 +23,7 @@ use crate::cli::exit::{Exit, Stop, complain};
 use crate::cli::screen::Screen;
 use crate::cli::{display, plain};
 use crate::config::Config;
+use crate::hub::ambient;
 use crate::hub::link::{Setup, joint};
 use crate::store::{CaptureLock, LockError, Store, copy};
 use crate::telemetry::{self, About, LOG_FILE, Log, Patience, Telemetry, TelemetryError};
@@ -120,6 +122,7 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
         stage.say(line);
     }
 
+    let lamp = lamp(&config, &stage);
     let parts = Parts {
         base,
         setup,
@@ -133,6 +136,9 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     };
     let flush_timeout = config.telemetry.flush_timeout;
     let Left { last, failure } = Studio::new(parts, config, chosen).run(first).await;
+    if let Some(lamp) = lamp {
+        lamp.abort();
+    }
     if let Some(hub) = hub {
         hub.stop().await;
     }
@@ -161,6 +167,20 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     match failure {
         Some(stop) => Err(stop),
         None => Ok(Exit::Ok),
+    }
+}
+
+/// Shows the score as the colour of a lamp, if there is one.
+fn lamp(config: &Config, stage: &Stage) -> Option<JoinHandle<()>> {
+    match ambient::Target::new(&config.ambient) {
+        Ok(target) => {
+            let (view, stage) = (stage.view(), stage.clone());
+            target.map(|target| tokio::spawn(ambient::follow(target, view, move |line| stage.say(line))))
+        }
+        Err(why) => {
+            stage.say(why);
+            None
+        }
     }
 }
 

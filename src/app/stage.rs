@@ -46,6 +46,12 @@ impl Stage {
         self.view.send_modify(change);
     }
 
+    /// What the Hub shows, as it changes.
+    #[must_use]
+    pub fn view(&self) -> watch::Receiver<LiveView> {
+        self.view.subscribe()
+    }
+
     /// What the program is doing.
     #[must_use]
     pub fn phase(&self) -> Phase {

@@ -295,6 +295,7 @@ pub(super) fn validate(c: &Config) -> Result<(), ConfigError> {
     range("speech.espeak_speed", f64::from(c.speech.espeak_speed), 80.0, 450.0)?;
     range("llm.max_tokens", f64::from(c.llm.max_tokens), 16.0, 100_000.0)?;
     one_of("env", &c.env, &["production", "development"])?;
+    one_of("ambient.kind", &c.ambient.kind, &["wled", "http"])?;
     one_of("practice.start", &c.practice.start, &["now", "playing", "hub"])?;
     one_of("practice.mode", &c.practice.mode, &["manual", "ai"])?;
     one_of("audio.host", &c.audio.host, &["auto", "pulseaudio", "alsa"])?;
@@ -316,6 +317,7 @@ pub(super) fn validate(c: &Config) -> Result<(), ConfigError> {
         ("llm.base_url", &c.llm.base_url),
         ("speech.base_url", &c.speech.base_url),
         ("telemetry.otlp_endpoint", &c.telemetry.otlp_endpoint),
+        ("ambient.url", &c.ambient.url),
     ] {
         if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(ConfigError::Value {

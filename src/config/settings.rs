@@ -326,6 +326,26 @@ pub const SETTINGS: &[Setting] = &[
         Duration,
         "longest time that the end waits for delivery",
     ),
+    s(
+        "ambient.url",
+        "FRETCOACH_AMBIENT_URL",
+        Text,
+        "a lamp that shows the score: address of a WLED device, or any URL; empty: none",
+    ),
+    s("ambient.kind", "FRETCOACH_AMBIENT_KIND", Text, "wled, or http: a request of your own making"),
+    s("ambient.method", "FRETCOACH_AMBIENT_METHOD", Text, "HTTP method of that request"),
+    s(
+        "ambient.body",
+        "FRETCOACH_AMBIENT_BODY",
+        Secret,
+        "its body; {{r}}, {{g}}, {{b}}, {{hex}} and {{score}} are filled in, as in the URL",
+    ),
+    s(
+        "ambient.headers",
+        "FRETCOACH_AMBIENT_HEADERS",
+        Secret,
+        "its headers: name=value,name=value (keys stand there)",
+    ),
 ];
 
 /// Variables of the same prefix that are not settings of the file: read where they are used.

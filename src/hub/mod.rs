@@ -5,6 +5,7 @@
 //! under `/api`. [`guard`] decides who may come in, [`viewer`] is who asks, [`page`] renders, [`error`] is the one way to
 //! fail.
 
+pub mod ambient;
 pub mod charts;
 pub mod cookie;
 pub mod door;
