@@ -59,8 +59,10 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     let chatter = Diverted::to(&base.data_dir.join(LOG_FILE));
     let (config, chosen) = complete(&base);
     setup::check(&config, &chosen)?;
-    let store = Store::open_in(&config.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
-    let telemetry = start_telemetry(&config, store.clone()).await?;
+    drop((config, chosen));
+    let store = Store::open_in(&base.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
+    let telemetry = start_telemetry(&base, store.clone()).await?;
+    let (config, chosen, setup, forgotten) = remember(&base, &store).await?;
     let copy = (!config.database_url.is_empty()).then(|| copy::start(&store, config.database_url.reveal()));
     let closed = store.close_abandoned(recover::summary).await.map_err(|e| Stop::because(Exit::Data, &e))?;
     recover::recordings(&store).await;
@@ -79,7 +81,6 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     let screen =
         watch::Sender::new(Screen { idle: !at_once, level_db: f32::NEG_INFINITY, ..Screen::default() });
     let (news, news_out) = mpsc::unbounded_channel();
-    let setup = Setup::of(&base);
     let (_, scale) = setup::judge(&config)?;
     let (joint, link) = joint(begin::view(&config, &setup, scale.as_ref())?);
     let stage = Stage::new(screen.clone(), joint.view, joint.events, news);
@@ -117,7 +118,7 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
         "playing" => "ready: a session begins when you play".to_owned(),
         _ => "ready: begin a session in the Hub".to_owned(),
     });
-    for line in recovered.into_iter().chain(demo).chain(about_hub).chain(waits) {
+    for line in recovered.into_iter().chain(forgotten).chain(demo).chain(about_hub).chain(waits) {
         tracing::info!("{line}");
         stage.say(line);
     }
@@ -190,6 +191,33 @@ fn complete(base: &Config) -> (Config, Chosen) {
     let chosen = input::choose(&config);
     input::complete(&mut config, &chosen);
     (config, chosen)
+}
+
+/// The settings with what the player has set up in the Hub, and a remark if that cannot be used any more.
+///
+/// # Errors
+/// The store cannot be read.
+async fn remember(
+    base: &Config,
+    store: &Store,
+) -> Result<(Config, Chosen, Setup, Option<String>), Stop> {
+    let kept = store.settings(&base.user).await.map_err(|e| Stop::because(Exit::Data, &e))?;
+    // What another version has kept may have another shape: it counts as nothing.
+    let kept = kept.and_then(|json| serde_json::from_str::<Setup>(&json).ok());
+    let plain = |remark| {
+        let (config, chosen) = complete(base);
+        (config, chosen, Setup::of(base), remark)
+    };
+    let Some(kept) = kept else { return Ok(plain(None)) };
+    let mut with = base.clone();
+    setup::apply(&mut with, &kept, true);
+    let (config, chosen) = complete(&with);
+    if let Err(stop) = setup::check(&config, &chosen) {
+        return Ok(plain(Some(format!("what you have set up is left out: {stop}"))));
+    }
+    let autostart = kept.autostart || base.practice.start == "playing";
+    let setup = Setup { left_handed: kept.left_handed, autostart, ..Setup::of(&with) };
+    Ok((config, chosen, setup, None))
 }
 
 /// Starts keeping spans, with the log beside them.
