@@ -30,7 +30,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 4 | [`cli`] (command line, display, report, tuner), [`app`] (wiring, the session actor, signals, ordered shutdown) |
-//! | 3 actors | [`coach`] (live advice, offline coach, summary) |
+//! | 3 actors | [`chat`] (questions in words: agent, graph, charts, Markdown), [`coach`] (live advice, offline coach, summary) |
 //! | 2 ports | [`audio`] (capture, loop, player, virtual guitarist), [`llm`], [`speech`], [`store`] (the only SQL), [`telemetry`] |
 //! | 1 | [`config`] (all settings), [`prompt`] (versioned templates), [`span`] (the one way to make a span), [`http`] (the one client) |
 //! | 0 pure | [`dsp`] (hearing), [`music`] (notes, scales, tunings), [`practice`] (scores, windows, session), [`names`] (every span and attribute name) |
@@ -57,6 +57,7 @@
 pub mod alloc_count;
 pub mod app;
 pub mod audio;
+pub mod chat;
 pub mod cli;
 pub mod coach;
 pub mod config;

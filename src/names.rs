@@ -19,6 +19,8 @@ pub mod op {
     pub const SESSION_SUMMARY: &str = "session-summary";
     /// A practice plan is made (`fretcoach plan`, the Hub).
     pub const PRACTICE_RECOMMENDATION: &str = "practice-recommendation";
+    /// One question to the chat coach, and its answer.
+    pub const CHAT_TURN: &str = "hub chat turn";
     /// The round trip from the output to the input is measured (`fretcoach calibrate`).
     pub const CALIBRATION: &str = "calibration";
 }
@@ -35,6 +37,16 @@ pub mod span {
     pub const PROMPT_RENDER: &str = "prompt render";
     /// One model attempt is named `chat {model}`.
     pub const CHAT: &str = "chat";
+    /// Is the question about practice?
+    pub const INTENT: &str = "intent";
+    /// The agent's part of a chat turn: `invoke_agent {name}`.
+    pub const INVOKE_AGENT: &str = "invoke_agent";
+    /// One call of a tool: `execute_tool {name}`.
+    pub const EXECUTE_TOOL: &str = "execute_tool";
+    /// Rows of the store found by a query.
+    pub const RETRIEVAL: &str = "retrieval practice history";
+    /// A standing question was answered from fixed queries.
+    pub const STANDING: &str = "standing question";
     /// The offline coach chose its words.
     pub const OFFLINE_COACH: &str = "offline coach";
     /// The player's history is read for a plan: followed by what is read (`sessions`, `scales`, `plans`).
@@ -137,6 +149,52 @@ pub mod attr {
     pub const LLM_OUTPUT_MESSAGES: &str = "llm.output_messages";
     /// Prefix; followed by `.{n}.tool.json_schema`.
     pub const LLM_TOOLS: &str = "llm.tools";
+    // Agents and tools
+    /// `gen_ai.agent.name`
+    pub const AGENT_NAME: &str = "gen_ai.agent.name";
+    /// `agent.name`
+    pub const OI_AGENT_NAME: &str = "agent.name";
+    /// `graph.node.id`
+    pub const GRAPH_NODE_ID: &str = "graph.node.id";
+    /// `graph.node.name`
+    pub const GRAPH_NODE_NAME: &str = "graph.node.name";
+    /// `gen_ai.tool.name`
+    pub const TOOL_NAME: &str = "gen_ai.tool.name";
+    /// `tool.name`
+    pub const OI_TOOL_NAME: &str = "tool.name";
+    /// `gen_ai.tool.type`
+    pub const TOOL_TYPE: &str = "gen_ai.tool.type";
+    /// `gen_ai.tool.call.id`
+    pub const TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
+    /// `tool.id`
+    pub const OI_TOOL_ID: &str = "tool.id";
+    /// `gen_ai.tool.description`
+    pub const TOOL_DESCRIPTION: &str = "gen_ai.tool.description";
+    /// `gen_ai.data_source.id`
+    pub const DATA_SOURCE: &str = "gen_ai.data_source.id";
+    /// Prefix; followed by `.{n}.document.content`.
+    pub const RETRIEVAL_DOCUMENTS: &str = "retrieval.documents";
+    // The chat
+    /// The agent's graph as JSON.
+    pub const CHAT_GRAPH: &str = "fretcoach.chat.graph";
+    /// The way through the graph that a turn took, ids of its nodes.
+    pub const CHAT_PATH: &str = "fretcoach.chat.path";
+    /// `practice`, `other` or `unclear`.
+    pub const CHAT_TOPIC: &str = "fretcoach.chat.topic";
+    /// Turns before this one in its thread.
+    pub const CHAT_TURNS: &str = "fretcoach.chat.turns";
+    /// Model calls of a turn.
+    pub const CHAT_CALLS: &str = "fretcoach.chat.model_calls";
+    /// Tokens in and out of a turn.
+    pub const CHAT_TOKENS: &str = "fretcoach.chat.tokens";
+    /// The SQL that was asked.
+    pub const QUERY_TEXT: &str = "fretcoach.query.text";
+    /// Rows that came back.
+    pub const QUERY_ROWS: &str = "fretcoach.query.rows";
+    /// Bytes that came back.
+    pub const QUERY_BYTES: &str = "fretcoach.query.bytes";
+    /// Time in the database, milliseconds.
+    pub const QUERY_MS: &str = "fretcoach.query.ms";
     // Prompts
     /// `llm.prompt_template.template`
     pub const PROMPT_TEMPLATE: &str = "llm.prompt_template.template";
@@ -271,8 +329,6 @@ pub mod attr {
     pub const PLAN_FALLBACK: &str = "fretcoach.plan.fallback_reason";
     /// What was wrong with a model's plan.
     pub const PLAN_FAULT: &str = "fretcoach.plan.fault";
-    /// Rows that a query of the history yielded.
-    pub const QUERY_ROWS: &str = "fretcoach.query.rows";
     // Joins between traces
     /// `fretcoach.linked_trace_id`
     pub const LINKED_TRACE: &str = "fretcoach.linked_trace_id";
@@ -308,6 +364,18 @@ pub mod tag {
     pub const AI_MODE: &str = "ai-mode";
     /// `practice-recommendation`
     pub const PRACTICE_RECOMMENDATION: &str = "practice-recommendation";
+    /// `ai-coach-chat`
+    pub const AI_COACH_CHAT: &str = "ai-coach-chat";
+    /// `ai-coach`
+    pub const AI_COACH: &str = "ai-coach";
+    /// `web-chat`
+    pub const WEB_CHAT: &str = "web-chat";
+    /// `terminal-chat`
+    pub const TERMINAL_CHAT: &str = "terminal-chat";
+    /// `from-hub-dashboard`
+    pub const FROM_HUB: &str = "from-hub-dashboard";
+    /// `practice-plan`
+    pub const PRACTICE_PLAN: &str = "practice-plan";
     /// `calibration`
     pub const CALIBRATION: &str = "calibration";
     /// `manual-mode`
@@ -318,7 +386,8 @@ pub mod tag {
 /// `FRETCOACH_CAPTURE_CONTENT=false` drops exactly these.
 #[must_use]
 pub fn is_personal(name: &str) -> bool {
-    const EXACT: [&str; 7] = [
+    const EXACT: [&str; 8] = [
+        attr::QUERY_TEXT,
         attr::INPUT,
         attr::OUTPUT,
         attr::PROMPT_VARIABLES,
@@ -327,6 +396,7 @@ pub fn is_personal(name: &str) -> bool {
         attr::METADATA,
         attr::PLAN_FAULT,
     ];
-    const PREFIX: [&str; 2] = [attr::LLM_INPUT_MESSAGES, attr::LLM_OUTPUT_MESSAGES];
+    const PREFIX: [&str; 3] =
+        [attr::LLM_INPUT_MESSAGES, attr::LLM_OUTPUT_MESSAGES, attr::RETRIEVAL_DOCUMENTS];
     EXACT.contains(&name) || PREFIX.iter().any(|p| name.starts_with(p))
 }

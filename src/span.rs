@@ -29,6 +29,8 @@ pub enum Kind {
     Tool,
     /// An agent's turn.
     Agent,
+    /// Rows found for a question.
+    Retriever,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Kind::Llm => "LLM",
             Kind::Tool => "TOOL",
             Kind::Agent => "AGENT",
+            Kind::Retriever => "RETRIEVER",
         }
     }
 }

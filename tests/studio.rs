@@ -36,7 +36,8 @@ impl Daemon {
         args.extend(further);
         let mut running = program.spawn(&args);
         let printed = running.wait_for("Hub: http://", SOON);
-        let url = printed.lines().find_map(|l| l.strip_prefix("Hub: ")).expect("it was waited for").to_owned();
+        let url =
+            printed.lines().find_map(|l| l.strip_prefix("Hub: ")).expect("it was waited for").to_owned();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         // Whoever is first; the program has installed its own provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -126,7 +127,8 @@ fn recording(program: &Program, session: &str) -> (RecordingRow, std::path::Path
 /// Notes of a file, as the program hears them.
 #[track_caller]
 fn heard_in(program: &Program, file: &Path) -> Vec<Note> {
-    let out = program.run(&["analyze", file.to_str().expect("plain letters"), "--format", "jsonl"]).ok().stdout;
+    let out =
+        program.run(&["analyze", file.to_str().expect("plain letters"), "--format", "jsonl"]).ok().stdout;
     out.lines()
         .map(|l| serde_json::from_str::<Value>(l).expect("JSON"))
         .filter(|l| l["type"] == "note")
@@ -154,9 +156,8 @@ fn assert_sounds_where_the_notes_are(program: &Program, session: &str) {
     }
     let (stored, heard) = (kept.notes(), heard_in(program, &file));
     assert!(stored.len() >= 5, "{stored:?}");
-    let found = stored.iter().filter(|s| {
-        heard.iter().any(|h| h.midi == s.midi && (h.onset - s.onset).abs() < 0.02)
-    });
+    let found =
+        stored.iter().filter(|s| heard.iter().any(|h| h.midi == s.midi && (h.onset - s.onset).abs() < 0.02));
     let found = found.count();
     // The first and the last may be cut by the begin and the end of the session.
     assert!(found + 2 >= stored.len(), "{found} of {}: {stored:?}\n{heard:?}", stored.len());
@@ -189,8 +190,8 @@ fn sessions_follow_one_another_from_the_hub() {
     assert_eq!(stopped["session"].as_str(), Some(id.as_str()), "the last one, while none runs");
     assert!(daemon.running.is_running());
 
-    let second =
-        daemon.setup(&json!({ "scale": "E minor pentatonic", "bpm": 100.0, "metrics": ["pitch"], "record": true }));
+    let second = daemon
+        .setup(&json!({ "scale": "E minor pentatonic", "bpm": 100.0, "metrics": ["pitch"], "record": true }));
     daemon.wish(&json!({ "do": "start", "setup": second }));
     let playing = daemon.until_phase("playing");
     assert_eq!(playing["metrics"], json!(["pitch_accuracy"]));
@@ -322,7 +323,8 @@ fn a_lamp_shows_the_score() {
 #[test]
 fn without_a_hub_the_program_is_as_it_was() {
     let program = Program::fretcoach();
-    let args = ["practice", "--plain", "--input", "demo", "--fast", "--minutes", "0.05", "--no-speech", "--no-hub"];
+    let args =
+        ["practice", "--plain", "--input", "demo", "--fast", "--minutes", "0.05", "--no-speech", "--no-hub"];
     let out = program.run(&args).ok().stdout;
     assert!(!out.contains("Hub") && out.contains("Session:"), "{out}");
     let refused = program.run(&["practice", "--plain", "--no-hub", "--start", "hub"]);

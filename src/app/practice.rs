@@ -197,10 +197,7 @@ fn complete(base: &Config) -> (Config, Chosen) {
 ///
 /// # Errors
 /// The store cannot be read.
-async fn remember(
-    base: &Config,
-    store: &Store,
-) -> Result<(Config, Chosen, Setup, Option<String>), Stop> {
+async fn remember(base: &Config, store: &Store) -> Result<(Config, Chosen, Setup, Option<String>), Stop> {
     let kept = store.settings(&base.user).await.map_err(|e| Stop::because(Exit::Data, &e))?;
     // What another version has kept may have another shape: it counts as nothing.
     let kept = kept.and_then(|json| serde_json::from_str::<Setup>(&json).ok());

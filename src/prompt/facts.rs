@@ -212,10 +212,42 @@ fn whole(x: f64) -> Value {
     json!(x.round() as i64)
 }
 
+/// What a turn of a chat is told.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatTurn<'a> {
+    /// Language of the answer.
+    pub language: &'a str,
+    /// `Friday, 2026-11-20`.
+    pub today: &'a str,
+    /// The SQL to be written.
+    pub dialect: &'a str,
+    /// First turn of a thread: the schema is told.
+    pub first: bool,
+    /// Tables and columns.
+    pub schema: &'a str,
+    /// What is asked.
+    pub question: &'a str,
+}
+
+impl ChatTurn<'_> {
+    pub(super) fn variables(&self) -> Value {
+        json!({ "language": self.language, "today": self.today, "dialect": self.dialect, "first": self.first,
+            "schema": if self.first { self.schema } else { "" }, "question": self.question })
+    }
+}
+
 /// Values on which a player's own template is tried out: everything measured, and as little as can be.
 pub(super) fn samples(prompt: &str) -> Vec<Value> {
     if prompt == super::PRACTICE_PLAN {
         return plan_samples();
+    }
+    if prompt == super::CHAT {
+        let turn =
+            ChatTurn { language: "en", today: "", dialect: "SQLite", first: true, schema: "", question: "?" };
+        return [true, false].map(|first| ChatTurn { first, ..turn }.variables()).to_vec();
+    }
+    if prompt == super::CHAT_INTENT {
+        return vec![json!({ "question": "?" })];
     }
     let cases = judged_samples();
     cases

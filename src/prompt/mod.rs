@@ -22,8 +22,14 @@ pub const LIVE_FEEDBACK: &str = "live-feedback";
 pub const SESSION_SUMMARY: &str = "session-summary";
 /// A practice plan.
 pub const PRACTICE_PLAN: &str = "practice-plan";
+/// An answer of the chat coach.
+pub const CHAT: &str = "chat";
+/// Whether a question is about practice.
+pub const CHAT_INTENT: &str = "chat-intent";
 /// The shipped templates.
-const SHIPPED: [(&str, &str); 3] = [
+const SHIPPED: [(&str, &str); 5] = [
+    (CHAT, include_str!("../../assets/prompts/chat.toml")),
+    (CHAT_INTENT, include_str!("../../assets/prompts/chat-intent.toml")),
     (LIVE_FEEDBACK, include_str!("../../assets/prompts/live-feedback.toml")),
     (SESSION_SUMMARY, include_str!("../../assets/prompts/session-summary.toml")),
     (PRACTICE_PLAN, include_str!("../../assets/prompts/practice-plan.toml")),
@@ -202,6 +208,22 @@ impl Prompts {
     /// As [`Prompts::live_feedback`].
     pub fn practice_plan(&self, variables: serde_json::Value) -> Result<Rendered, PromptError> {
         self.render(PRACTICE_PLAN, variables)
+    }
+
+    /// The prompt for a turn of a chat.
+    ///
+    /// # Errors
+    /// As [`Prompts::live_feedback`].
+    pub fn chat(&self, turn: &facts::ChatTurn<'_>) -> Result<Rendered, PromptError> {
+        self.render(CHAT, turn.variables())
+    }
+
+    /// The prompt that tells a question about practice from others.
+    ///
+    /// # Errors
+    /// As [`Prompts::live_feedback`].
+    pub fn chat_intent(&self, question: &str) -> Result<Rendered, PromptError> {
+        self.render(CHAT_INTENT, serde_json::json!({ "question": question }))
     }
 
     fn render(&self, name: &str, variables: serde_json::Value) -> Result<Rendered, PromptError> {

@@ -9,13 +9,14 @@
 pub mod guard;
 mod postgres;
 mod sqlite;
+pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod views;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::db::sql;
 use super::{Store, StoreError};
@@ -105,7 +106,7 @@ impl Default for Limits {
 }
 
 /// One value of a result.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cell {
     /// NULL.
@@ -145,7 +146,7 @@ impl std::fmt::Display for Cell {
 }
 
 /// What a query yielded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
     /// Names of the columns; empty when there are no rows.
     pub columns: Vec<String>,

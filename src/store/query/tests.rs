@@ -157,6 +157,9 @@ async fn the_views_show_what_is_kept(store: &Store) {
             assert_eq!(found, expected, "{query}");
         }
     }
+    for query in standing::ALL {
+        assert!(!value(store, "ann", query).await.is_empty(), "{query}");
+    }
     let bob = format!("{OTHERS}bob");
     assert_eq!(value(store, &bob, "SELECT COUNT(*) FROM sessions").await, "5");
     let eve = format!("{OTHERS}eve' OR '1'='1");
