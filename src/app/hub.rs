@@ -1,4 +1,4 @@
-//! The Hub inside the daemon: finds it a port, serves it for as long as the program lives.
+//! The Hub inside the daemon, or by itself: finds it a port, serves it for as long as the program lives.
 
 use std::net::SocketAddr;
 
@@ -36,15 +36,15 @@ impl Served {
     }
 }
 
-/// Opens the port and serves.
+/// Opens the port and serves; without a `link` there is no daemon that plays.
 ///
 /// # Errors
 /// One line: no port can be had.
-pub async fn start(config: &Config, store: Store, link: Link) -> Result<Served, String> {
+pub async fn start(config: &Config, store: Store, link: Option<Link>) -> Result<Served, String> {
     let (listener, remark) = listen(SocketAddr::new(config.hub.bind, config.hub.port)).await?;
     let at = listener.local_addr().map_err(|e| format!("the Hub has no address ({e})"))?;
     let stop = CancellationToken::new();
-    let hub = Hub::new(Parts { config: config.clone(), store, link: Some(link) });
+    let hub = Hub::new(Parts { config: config.clone(), store, link });
     let task = tokio::spawn(hub.serve(listener, stop.clone()));
     Ok(Served { url: url(at), remark, stop, task })
 }

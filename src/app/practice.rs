@@ -84,7 +84,7 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     let (_, scale) = setup::judge(&config)?;
     let (joint, link) = joint(begin::view(&config, &setup, scale.as_ref())?);
     let stage = Stage::new(screen.clone(), joint.view, joint.events, news);
-    let hub = if wishes.no_hub { None } else { Some(hub::start(&config, store.clone(), link).await) };
+    let hub = if wishes.no_hub { None } else { Some(hub::start(&config, store.clone(), Some(link)).await) };
     let ui = if live {
         drop(news_out);
         tokio::spawn(display::run(screen.subscribe(), commands_in, interrupts))

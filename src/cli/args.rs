@@ -83,7 +83,7 @@ fn heading(key: &str) -> &'static str {
     match key {
         "practice.coach_every" | "practice.mode" | "practice.language" | "audio.volume" => heading::COACH,
         "audio.demo_seed" | "audio.demo_mistakes" | "audio.monitor" => heading::DEMO,
-        "hub.bind" | "hub.port" | "telemetry.trace_layout" => heading::PROGRAM,
+        "hub.bind" | "hub.port" | "hub.hosts" | "hub.proxy" | "telemetry.trace_layout" => heading::PROGRAM,
         _ if GLOBAL.contains(&key) => heading::PROGRAM,
         _ => match key.split_once('.') {
             Some(("practice", _)) => heading::PRACTICE,
@@ -99,6 +99,7 @@ fn value_name(setting: &Setting) -> &'static str {
         ("data_dir", _) => "DIR",
         ("user", _) => "NAME",
         ("hub.bind", _) => "ADDRESS",
+        ("hub.hosts", _) => "NAMES",
         ("practice.scale", _) => "SCALE",
         ("practice.tuning", _) => "TUNING",
         ("audio.input", _) => "INPUT",
@@ -273,6 +274,11 @@ pub fn command() -> Command {
         .subcommand(
             TracesArgs::augment_args(Command::new("traces"))
                 .about("List the traces in the store, or show one as a tree"),
+        )
+        .subcommand(
+            Command::new("hub")
+                .about("Serve the Hub by itself: history, plans and chat, without a guitar")
+                .args(flags(["hub.bind", "hub.port", "hub.hosts", "hub.proxy"].into_iter())),
         )
         .subcommand(
             Command::new("doctor")

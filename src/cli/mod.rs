@@ -8,6 +8,7 @@ pub mod display;
 pub mod doctor;
 pub mod exit;
 pub mod history;
+pub mod hub;
 pub mod manual;
 pub mod plain;
 pub mod plan;
@@ -104,6 +105,7 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
                 TracesArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
             wait(show(config, async move |store| traces::run(&store, &args).await))
         }
+        "hub" => wait(hub::run(config)),
         "doctor" => wait(doctor::run(config, sub.get_flag("quiet"), format == "json")),
         other => unreachable!("clap knows no command {other}"),
     }

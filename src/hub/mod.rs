@@ -6,15 +6,18 @@
 //! fail.
 
 pub mod ambient;
+pub mod api;
 pub mod charts;
 pub mod cookie;
 pub mod door;
 pub mod error;
+pub mod feed;
 pub mod guard;
 pub mod link;
 pub mod page;
 pub mod pages;
 pub mod patience;
+pub mod setup;
 pub mod viewer;
 
 use std::net::SocketAddr;
@@ -108,6 +111,7 @@ impl Hub {
             .merge(pages::plan::routes())
             .merge(pages::chat::routes())
             .merge(pages::users::routes())
+            .merge(api::routes())
             .merge(page::routes())
             .merge(charts::routes())
             .fallback(page::not_found)

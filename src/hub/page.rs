@@ -15,6 +15,10 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("../../assets/hub/base.html")),
     ("message.html", include_str!("../../assets/hub/message.html")),
     ("chart.html", include_str!("../../assets/hub/chart.html")),
+    ("live.html", include_str!("../../assets/hub/live.html")),
+    ("setup_form.html", include_str!("../../assets/hub/setup_form.html")),
+    ("tuner.html", include_str!("../../assets/hub/tuner.html")),
+    ("api.html", include_str!("../../assets/hub/api.html")),
     ("login.html", include_str!("../../assets/hub/login.html")),
     ("plan.html", include_str!("../../assets/hub/plan.html")),
     ("users.html", include_str!("../../assets/hub/users.html")),
@@ -29,6 +33,13 @@ const TEMPLATES: &[(&str, &str)] = &[
 /// Files that pages load: path below `/assets/`, media type, text.
 const ASSETS: &[(&str, &str, &str)] = &[
     ("style.css", "text/css; charset=utf-8", include_str!("../../assets/hub/style.css")),
+    ("live.css", "text/css; charset=utf-8", include_str!("../../assets/hub/live.css")),
+    ("feed.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/feed.js")),
+    ("live.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/live.js")),
+    ("fretboard.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/fretboard.js")),
+    ("needle.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/needle.js")),
+    ("strip.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/strip.js")),
+    ("tuner.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/tuner.js")),
     ("charts.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/charts.js")),
     ("session.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/session.js")),
 ];

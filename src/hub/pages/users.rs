@@ -1,7 +1,7 @@
 //! Who plays: the switcher on this machine, the login from elsewhere.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Form, Json, Router};
@@ -11,11 +11,14 @@ use serde_json::{Value, json};
 
 use crate::hub::guard::{Entrance, Standing};
 use crate::hub::{Hub, HubError, Viewer, cookie, page};
+use crate::store::check_user_name;
 
 /// `/users`, `/login`, `/logout` and the API.
 pub fn routes() -> Router<Hub> {
     Router::new()
         .route("/users", get(show).post(switch))
+        .route("/users/add", post(add))
+        .route("/users/token", post(token))
         .route("/login", get(ask).post(login))
         .route("/logout", post(logout))
         .route("/api/users", get(list))
@@ -41,9 +44,66 @@ async fn show(
     Extension(standing): Extension<Standing>,
     viewer: Viewer,
 ) -> Result<Response, HubError> {
-    let names = choices(&hub, &viewer, standing).await?;
-    let values = context! { names, local => standing == Standing::Local };
-    page::render(&viewer, "users", "users.html", values)
+    players(&hub, &viewer, standing, None).await
+}
+
+/// The page, with a token that was just made.
+async fn players(
+    hub: &Hub,
+    viewer: &Viewer,
+    standing: Standing,
+    token: Option<String>,
+) -> Result<Response, HubError> {
+    let names = choices(hub, viewer, standing).await?;
+    let reach = (!hub.config().hub.bind.is_loopback() || hub.config().hub.proxy).then_some(true);
+    let values = context! { names, token, reach, local => standing == Standing::Local };
+    page::render(viewer, "users", "users.html", values)
+}
+
+/// Players are added, and tokens made, on this machine alone: whoever sits at it could do so anyhow.
+fn only_here(standing: Standing) -> Result<(), HubError> {
+    if standing == Standing::Local {
+        return Ok(());
+    }
+    Err(HubError {
+        status: StatusCode::FORBIDDEN,
+        said: "that is done on the machine that runs FretCoach: `fretcoach user add`".into(),
+    })
+}
+
+async fn add(
+    State(hub): State<Hub>,
+    Extension(standing): Extension<Standing>,
+    Extension(entrance): Extension<Entrance>,
+    _viewer: Viewer,
+    Form(chosen): Form<Chosen>,
+) -> Result<Response, HubError> {
+    only_here(standing)?;
+    let name = chosen.name.trim();
+    check_user_name(name).map_err(HubError::bad)?;
+    if !hub.store().add_user(name).await? {
+        return Err(HubError::bad(format!("there is a player `{name}` already: choose it in the list")));
+    }
+    Ok(become_player(name, &entrance))
+}
+
+async fn token(
+    State(hub): State<Hub>,
+    Extension(standing): Extension<Standing>,
+    viewer: Viewer,
+) -> Result<Response, HubError> {
+    only_here(standing)?;
+    // The daemon's own player may not have played yet.
+    hub.store().add_user(&viewer.user).await?;
+    let token = hub.store().new_token(&viewer.user).await?;
+    players(&hub, &viewer, standing, Some(token)).await
+}
+
+/// The browser is this player's from now on.
+fn become_player(name: &str, entrance: &Entrance) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SET_COOKIE, cookie::set(cookie::USER, &cookie::pack(name), entrance.secure));
+    (headers, Redirect::to("/")).into_response()
 }
 
 async fn list(
@@ -73,14 +133,10 @@ async fn switch(
             chosen.name
         )));
     }
-    let mut headers = HeaderMap::new();
-    if standing == Standing::Local {
-        headers.insert(
-            header::SET_COOKIE,
-            cookie::set(cookie::USER, &cookie::pack(&chosen.name), entrance.secure),
-        );
+    match standing {
+        Standing::Local => Ok(become_player(&chosen.name, &entrance)),
+        Standing::Remote => Ok(Redirect::to("/").into_response()),
     }
-    Ok((headers, Redirect::to("/")).into_response())
 }
 
 async fn ask(viewer: Option<Extension<Viewer>>) -> Result<Response, HubError> {
