@@ -2,11 +2,11 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Stop, complain};
+use super::progress::{Progress, left};
 use super::report::{Report, Target};
 use super::text;
 use crate::alloc_count;
@@ -26,8 +26,6 @@ use crate::practice::types::{JudgedNote, Summary, Window};
 
 /// Samples read at a time.
 const BLOCK: usize = 4096;
-/// Progress on a terminal is drawn this often.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +113,9 @@ pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) 
     };
     let mut out = Printer::new(format, path, key).or_else(|e| ended(e).map(|()| unreachable!("ended")))?;
     let mut stats = Stats::default();
-    let mut progress = Progress::new(source.seconds(), format);
+    // Lines that stream to the same terminal leave no room for it.
+    let mut progress = Progress::new(format != Format::JsonLines || !io::stdout().is_terminal());
+    let total = source.seconds();
     let mut block = vec![0.0f32; BLOCK];
     // What one block makes is collected first, so that neither printing nor drawing is measured as hearing.
     let mut heard: Vec<DspEvent> = Vec::with_capacity(1024);
@@ -162,7 +162,7 @@ pub fn run(config: &Config, path: &Path, format: Format, report: Option<&Path>) 
             }
         }
         let seconds = read as f64 / f64::from(source.sample_rate());
-        progress.at(seconds);
+        progress.at(|elapsed| progress_line(seconds, total, elapsed));
         if n == 0 {
             stats.audio_s = seconds;
             break;
@@ -221,59 +221,17 @@ impl Listening {
     }
 }
 
-/// One line on a terminal that says how far the analysis is; nothing where standard error is no terminal.
-struct Progress {
-    shown: bool,
-    total: Option<f64>,
-    started: Instant,
-    drawn: Instant,
-    /// Columns of the line as it stands.
-    width: usize,
-}
-
-impl Progress {
-    fn new(total: Option<f64>, format: Format) -> Self {
-        // Lines that stream to the same terminal leave no room for it.
-        let room = format != Format::JsonLines || !io::stdout().is_terminal();
-        let now = Instant::now();
-        Self { shown: room && io::stderr().is_terminal(), total, started: now, drawn: now, width: 0 }
-    }
-
-    fn at(&mut self, seconds: f64) {
-        if !self.shown || self.drawn.elapsed() < PROGRESS_EVERY {
-            return;
-        }
-        self.drawn = Instant::now();
-        let line = progress_line(seconds, self.total, self.started.elapsed().as_secs_f64());
-        self.draw(&line);
-    }
-
-    fn end(&mut self) {
-        if self.width > 0 {
-            self.draw("");
-            self.draw("");
-        }
-    }
-
-    fn draw(&mut self, line: &str) {
-        // Over what stood there before.
-        eprint!("\r{line:width$}", width = self.width);
-        self.width = line.chars().count();
-    }
-}
-
 /// `37 % · 11:06 of 30:00 analysed · 0:04 left`.
 fn progress_line(seconds: f64, total: Option<f64>, elapsed: f64) -> String {
     let done = text::clock(seconds);
     match total.filter(|t| *t > 0.0) {
         Some(total) => {
             let share = (seconds / total).clamp(0.0, 1.0);
-            let left = if share > 0.0 { elapsed * (1.0 - share) / share } else { 0.0 };
             format!(
                 "{:.0} % · {done} of {} analysed · {} left",
                 100.0 * share,
                 text::clock(total),
-                text::clock(left)
+                left(share, elapsed)
             )
         }
         None => format!("{done} analysed"),

@@ -4,10 +4,12 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
+use super::db;
 use super::exit::CODES;
 use super::history::HistoryArgs;
 use super::plan::PlanArgs;
 use super::traces::TracesArgs;
+use super::user;
 use crate::config::settings::{self, Kind, SETTINGS, Setting};
 
 /// Settings outside `practice.*` and `audio.*` that have a flag too.
@@ -269,7 +271,20 @@ pub fn command() -> Command {
         )
         // The words of `about` come after the arguments, whose own documentation would replace them.
         .subcommand(
-            HistoryArgs::augment_args(Command::new("history")).about("List past sessions, or show one"),
+            HistoryArgs::augment_args(Command::new("history"))
+                .about("List past sessions, show one, or delete one")
+                .args_conflicts_with_subcommands(true)
+                .subcommand(
+                    Command::new("delete")
+                        .about("Delete a session for good, with its notes, advice, recording and traces")
+                        .arg(
+                            Arg::new("session")
+                                .value_name("SESSION")
+                                .required(true)
+                                .help("its id, the start of the id, or latest"),
+                        )
+                        .arg(db::yes()),
+                ),
         )
         .subcommand(
             TracesArgs::augment_args(Command::new("traces"))
@@ -280,6 +295,37 @@ pub fn command() -> Command {
                 .about("Serve the Hub by itself: history, plans and chat, without a guitar")
                 .args(flags(["hub.bind", "hub.port", "hub.hosts", "hub.proxy"].into_iter())),
         )
+        .subcommand(
+            Command::new("export")
+                .about("Write your history to a file: JSON Lines that `import` reads, or CSV tables")
+                .arg(
+                    Arg::new("to")
+                        .value_name("FILE")
+                        .default_value("-")
+                        .help("the file (the folder, for csv); - for standard output"),
+                )
+                .arg(
+                    Arg::new("format")
+                        .long("format")
+                        .value_parser(PossibleValuesParser::new(["jsonl", "csv"]))
+                        .default_value("jsonl")
+                        .value_name("FORMAT")
+                        .help("how to write"),
+                )
+                .arg(
+                    Arg::new("all-users")
+                        .long("all-users")
+                        .action(ArgAction::SetTrue)
+                        .help("of all players, not of --user alone"),
+                ),
+        )
+        .subcommand(
+            Command::new("import")
+                .about("Take in a file that `export` has written; what is there already stays as it is")
+                .arg(Arg::new("file").value_name("FILE").required(true).help("the file")),
+        )
+        .subcommand(db::command(format(&["text", "json"])))
+        .subcommand(user::command())
         .subcommand(
             Command::new("doctor")
                 .about("Test each part and say what to do about what fails")

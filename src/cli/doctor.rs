@@ -23,7 +23,7 @@ use crate::dsp::Analyzer;
 use crate::llm::{Chain, ChatDelta, ChatModel, ChatRequest, Message};
 use crate::span::{Kind, SpanExt, Thread, chain};
 use crate::speech::{self, Voice};
-use crate::store::{DevicePair, Store};
+use crate::store::{DevicePair, Store, StoreError};
 use crate::telemetry::{self, About, Log, Patience};
 
 /// How long the input is listened to.
@@ -90,6 +90,7 @@ pub async fn run(config: Config, silent: bool, as_json: bool) -> Result<Exit, St
         check_calibration(&config, store, &metronome::pair(stream, config.audio.period, player), &mut report)
             .await;
     }
+    check_shared(&config, store.as_ref(), &mut report).await;
     check_models(&config, &mut report).await;
     check_voices(&config, player.filter(|_| !silent).as_ref(), &mut report).await;
     check_exporter(&config, store, &mut report).await;
@@ -141,6 +142,33 @@ async fn check_store(config: &Config, report: &mut Report) -> Option<Store> {
             report.add("store", State::Bad, chain(&e));
             None
         }
+    }
+}
+
+/// Does the Postgres answer, and does anything wait for it?
+async fn check_shared(config: &Config, store: Option<&Store>, report: &mut Report) {
+    const PART: &str = "shared database";
+    if config.database_url.is_empty() {
+        return report.add(PART, State::Off, "none (DATABASE_URL): everything stays on this machine");
+    }
+    let waiting = match store {
+        Some(store) => {
+            store.copy_waiting().await.map_or_else(|e| chain(&e), |n| format!("{n} rows wait to be copied"))
+        }
+        None => "what waits is not known".to_owned(),
+    };
+    let asked = async {
+        let shared = Store::connect(config.database_url.reveal()).await?;
+        let health = shared.health().await;
+        let place = shared.place().display().to_string();
+        shared.close().await;
+        Ok::<_, StoreError>((place, health?))
+    };
+    match asked.await {
+        Ok((place, health)) => {
+            report.add(PART, State::Good, format!("{place}: {} sessions; {waiting}", health.sessions));
+        }
+        Err(e) => report.add(PART, State::Bad, format!("{}; {waiting}", chain(&e))),
     }
 }
 

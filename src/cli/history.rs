@@ -16,8 +16,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::db::confirm;
+use super::exit::{Exit, Stop};
 use super::table::{self, Column};
 use super::text::{self, clock};
+use crate::config::Config;
 use crate::dsp::event::{Attack, Motion, Technique};
 use crate::music::chord::chord_name;
 use crate::music::note::NoteName;
@@ -88,6 +91,61 @@ impl FullSession {
             session,
         })
     }
+}
+
+/// Deletes a session of the configured player for good: in the shared database, when one is named, and on this machine.
+///
+/// # Errors
+/// A session that is not there, another player's, or being played; a store that cannot be written.
+pub async fn delete(config: &Config, name: &str, yes: bool) -> Result<Exit, Stop> {
+    let failed = |e: StoreError| {
+        let exit = match e {
+            StoreError::NotFound { .. } | StoreError::Ambiguous { .. } => Exit::NotFound,
+            StoreError::Running { .. } => Exit::Busy,
+            _ => Exit::Data,
+        };
+        Stop::because(exit, &e)
+    };
+    let mut stores = vec![Store::open_in(&config.data_dir).await.map_err(failed)?];
+    if !config.database_url.is_empty() {
+        stores.push(Store::connect(config.database_url.reveal()).await.map_err(failed)?);
+    }
+    let mut found: Option<SessionRow> = None;
+    for store in &stores {
+        let session = match name {
+            "latest" => {
+                let filter = SessionFilter { user: Some(config.user.clone()), limit: 1, before: None };
+                store.sessions(&filter).await.map_err(failed)?.into_iter().next()
+            }
+            _ => match store.session(name).await {
+                Ok(session) if session.user == config.user => Some(session),
+                Ok(_) | Err(StoreError::NotFound { .. }) => None,
+                Err(e) => return Err(failed(e)),
+            },
+        };
+        if session.as_ref().map(|s| s.started_at) > found.as_ref().map(|s| s.started_at) {
+            found = session;
+        }
+    }
+    let missing = || failed(StoreError::NotFound { what: "session", name: name.to_owned(), list: "history" });
+    let session = found.ok_or_else(missing)?;
+    let begun = session.started_at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M");
+    let question = format!(
+        "Delete session {} of {}, begun {begun}, {} notes, for good?",
+        session.id.short(),
+        session.user,
+        session.note_count
+    );
+    confirm(yes, &question)?;
+    for store in &stores {
+        match store.delete_session(&session.id).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        store.close().await;
+    }
+    super::print(&format!("session {} is deleted\n", session.id.short()))?;
+    Ok(Exit::Ok)
 }
 
 /// What `fretcoach history` prints, with times as this machine's clock shows them.

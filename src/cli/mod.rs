@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod args;
 pub mod calibrate;
+pub mod db;
 pub mod devices;
 pub mod display;
 pub mod doctor;
@@ -12,12 +13,15 @@ pub mod hub;
 pub mod manual;
 pub mod plain;
 pub mod plan;
+pub mod progress;
 pub mod report;
 pub mod screen;
 pub mod table;
 pub mod text;
 pub mod traces;
+pub mod transfer;
 pub mod tune;
+pub mod user;
 
 use std::future::Future;
 use std::io::Write;
@@ -28,7 +32,7 @@ use clap::{ArgMatches, FromArgMatches};
 
 use crate::app::{boot, practice};
 use crate::config::Config;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, open_shared_or_local};
 use exit::{Exit, Stop, complain};
 use history::HistoryArgs;
 use traces::TracesArgs;
@@ -94,11 +98,15 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
             wait(plan::run(config, args))
         }
         "devices" => devices::run(&config, format == "json"),
+        "history" if let Some(("delete", sub)) = sub.subcommand() => {
+            let name = sub.get_one::<String>("session").expect("clap requires the session");
+            wait(history::delete(&config, name, sub.get_flag("yes")))
+        }
         "history" => {
             let mut args =
                 HistoryArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
             args.user = Some(config.user.clone());
-            wait(show(config, async move |store| history::run(&store, &args).await))
+            wait(show_shared(config, async move |store| history::run(&store, &args).await))
         }
         "traces" => {
             let args =
@@ -106,6 +114,15 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
             wait(show(config, async move |store| traces::run(&store, &args).await))
         }
         "hub" => wait(hub::run(config)),
+        "export" => {
+            let to = sub.get_one::<String>("to").expect("it has a default");
+            wait(transfer::export(&config, format == "csv", sub.get_flag("all-users"), to))
+        }
+        "import" => {
+            wait(transfer::import(&config, sub.get_one::<String>("file").expect("clap requires the file")))
+        }
+        "db" => wait(db::run(&config, sub, format == "json")),
+        "user" => wait(user::run(&config, sub)),
         "doctor" => wait(doctor::run(config, sub.get_flag("quiet"), format == "json")),
         other => unreachable!("clap knows no command {other}"),
     }
@@ -124,12 +141,33 @@ fn wait(command: impl Future<Output = Result<Exit, Stop>>) -> Result<Exit, Stop>
     exit
 }
 
-/// Prints what a question to the store yields.
+/// Prints what a question to the shared database yields, or to this machine's store where there is none or it is away.
+async fn show_shared<F>(config: Config, ask: impl FnOnce(Store) -> F) -> Result<Exit, Stop>
+where
+    F: Future<Output = Result<String, StoreError>>,
+{
+    let (store, note) = open_shared_or_local(config.database_url.reveal(), &config.data_dir)
+        .await
+        .map_err(|e| Stop::because(Exit::Data, &e))?;
+    if let Some(note) = note {
+        complain(note);
+    }
+    show_of(store, ask).await
+}
+
+/// Prints what a question to this machine's store yields.
 async fn show<F>(config: Config, ask: impl FnOnce(Store) -> F) -> Result<Exit, Stop>
 where
     F: Future<Output = Result<String, StoreError>>,
 {
     let store = Store::open_in(&config.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
+    show_of(store, ask).await
+}
+
+async fn show_of<F>(store: Store, ask: impl FnOnce(Store) -> F) -> Result<Exit, Stop>
+where
+    F: Future<Output = Result<String, StoreError>>,
+{
     let text = ask(store.clone()).await;
     store.close().await;
     let text = text.map_err(|e| {

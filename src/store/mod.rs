@@ -30,8 +30,10 @@ mod sessions;
 mod spans;
 mod tables;
 mod tally;
+pub mod transfer;
 mod trends;
 mod types;
+mod upkeep;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -68,6 +70,7 @@ pub use types::{
     AdviceKind, AdviceRow, Batch, EndReason, GapRow, Health, LoopCost, NewSession, SessionFilter, SessionRow,
     WindowRecord,
 };
+pub use upkeep::Prunable;
 pub use writer::{SessionWriter, WriterState};
 
 /// Name of the database in the data folder.

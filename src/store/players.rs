@@ -94,20 +94,28 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] without such a player, or when the store cannot be written.
     pub async fn new_token(&self, user: &str) -> Result<String, StoreError> {
-        let id = self.known_user(user).await?;
         let mut bytes = [0_u8; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(|e| self.unreadable("the system's random numbers", e))?;
         let token = hex(&bytes);
+        self.put_token(user, &token).await?;
+        Ok(token)
+    }
+
+    /// Keeps a token that [`Store::new_token`] of another store has made, in place of an older one.
+    ///
+    /// # Errors
+    /// As [`Store::new_token`].
+    pub async fn put_token(&self, user: &str, token: &str) -> Result<(), StoreError> {
+        let id = self.known_user(user).await?;
         let mut tx = self.begin().await?;
         sql("DELETE FROM tokens WHERE user_id = $1").bind(&id).execute(&mut tx).await?;
         sql("INSERT INTO tokens (hash, user_id, created_at) VALUES ($1, $2, $3)")
-            .bind(hash(&token))
+            .bind(hash(token))
             .bind(&id)
             .bind(micros(Timestamp::now()))
             .execute(&mut tx)
             .await?;
-        tx.commit().await?;
-        Ok(token)
+        tx.commit().await
     }
 
     /// Takes a player's token away; false when there was none.

@@ -87,6 +87,8 @@ fn address(url: &str) -> Result<(PathBuf, PgConnectOptions), StoreError> {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
+            // What was copied leaves the queue: it must outlive a crash of the server, however that is set up.
+            ("synchronous_commit", "on"),
         ])
         .disable_statement_logging();
     let host = options

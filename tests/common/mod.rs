@@ -6,6 +6,7 @@
 // Each test program includes this module and uses a part of it.
 #![allow(dead_code)]
 
+pub mod history;
 pub mod postgres;
 pub mod process;
 pub mod rig;

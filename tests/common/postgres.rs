@@ -86,6 +86,7 @@ impl Postgres {
         for setting in [
             "listen_addresses=",
             "fsync=off",
+            // Whoever needs what was committed to outlive a crash must say so.
             "synchronous_commit=off",
             "full_page_writes=off",
             "shared_buffers=16MB",
