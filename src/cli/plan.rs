@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::exit::{Exit, Stop};
+use super::exit::{Exit, Stop, complain};
 use super::history::{Format, local, pretty};
 use super::table::{self, Column};
 use crate::app::practice::start_telemetry;
 use crate::coach::plan::{Ask, PlanError, Planner, ago, words};
 use crate::config::Config;
-use crate::store::{PlanRow, PlanStatus, Store, StoreError};
+use crate::store::{PlanRow, PlanStatus, Store, StoreError, open_shared_or_local};
 
 /// Columns of the terminal that the text fits in.
 const WIDTH: usize = 80;
@@ -48,12 +48,21 @@ pub struct PlanArgs {
 /// # Errors
 /// A store that cannot be used, a plan that is not there or not waiting, a wish that is none.
 pub async fn run(config: Config, args: PlanArgs) -> Result<Exit, Stop> {
-    let store = Store::open_in(&config.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
-    let telemetry = start_telemetry(&config, store.clone()).await?;
+    let data = |e: StoreError| Stop::because(Exit::Data, &e);
+    // Traces belong to this device; what was practised on all of them stands in the shared database.
+    let own = Store::open_in(&config.data_dir).await.map_err(data)?;
+    let telemetry = start_telemetry(&config, own.clone()).await?;
+    let url = config.database_url.reveal();
+    let (store, remark) = match url.is_empty() {
+        true => (own.clone(), None),
+        false => open_shared_or_local(url, &config.data_dir).await.map_err(data)?,
+    };
+    remark.iter().for_each(complain);
     let planner = Planner::new(&config, store.clone());
     let text = text(&planner, &store, &config, &args, &TimeZone::system()).await;
     telemetry.shutdown(config.telemetry.flush_timeout).await;
     store.close().await;
+    own.close().await;
     let text = text.map_err(|e| {
         let exit = match &e {
             PlanError::Store(StoreError::NotFound { .. } | StoreError::Ambiguous { .. })

@@ -11,6 +11,7 @@
 
 mod apply;
 mod brief;
+mod find;
 mod follow;
 pub mod history;
 mod model;
@@ -36,6 +37,7 @@ use crate::span::{Kind, SpanExt, Thread};
 use crate::store::{PlanId, PlanRow, PlanStatus, SessionFilter, Store, StoreError};
 
 pub use brief::ago;
+pub use find::find;
 pub use follow::follow_up;
 use history::{History, Played, RECENT, SESSIONS};
 use offline::Set;
