@@ -325,7 +325,8 @@ impl Llm {
     /// True when there is a model to ask.
     #[must_use]
     pub fn is_configured(&self) -> bool {
-        !self.offline && !(self.base_url.is_empty() && self.api_key.is_empty())
+        let nowhere = self.base_url.is_empty() && self.api_key.is_empty();
+        !(self.offline || nowhere)
     }
 }
 

@@ -62,7 +62,10 @@ fn plan_of(finished: &Finished) -> Value {
 async fn plans_from_the_terminal() {
     let program = Program::fretcoach();
     let first = program.run(&["plan"]).ok().stdout;
-    assert!(first.contains("first session") && first.contains("fretcoach practice --plan latest"), "{first}");
+    assert!(
+        first.starts_with("First session:") && first.contains("fretcoach practice --plan latest"),
+        "{first}"
+    );
     practised(&program).await;
     let text = program.run(&["plan"]).ok().stdout;
     for said in

@@ -64,7 +64,7 @@ impl PlanKind {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
-            Self::First => "first session",
+            Self::First => "to find out where you stand",
             Self::Mend => "slow work on a weak spot",
             Self::Build => "building on what works",
             Self::Explore => "new ground",

@@ -392,7 +392,7 @@ mod tests {
         let plans = store.plans("ann", 10).await.unwrap();
         assert_eq!(plans[0], second);
         assert_eq!((plans[1].status, plans[1].decided_at), (PlanStatus::Dismissed, at(200)));
-        assert_eq!(store.plans("ben", 10).await.unwrap(), [other.clone()]);
+        assert_eq!(store.plans("ben", 10).await.unwrap(), std::slice::from_ref(&other));
         assert_eq!((store.plan_count("ann").await.unwrap(), store.plan_count("cleo").await.unwrap()), (2, 0));
         assert_eq!(store.plan("ann", "latest").await.unwrap(), second);
         assert_eq!(store.plan("ann", &first.id.to_string()).await.unwrap().id, first.id);

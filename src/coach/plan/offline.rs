@@ -49,6 +49,9 @@ const SAME_SCALE: usize = 2;
 /// Chords are worth a plan where at least this share of the strokes were chords.
 const CHORDS_SHARE: f64 = 0.3;
 
+/// From here on a metric is good, and work on it is building rather than mending.
+const GOOD: f64 = 70.0;
+
 /// What the player has set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Set {
@@ -181,10 +184,13 @@ fn scales(history: &History, wish: &Wish, set: &Set, level: Level) -> Vec<Scale>
     let mut scales: Vec<Scale> = shaky.into_iter().chain(set.scale).chain(newest).collect();
     let a = NoteName::new(5, 0);
     let root = scales.first().map_or(a, Scale::root);
+    if wish.kind.is_some() {
+        scales.clear();
+    }
     // Roots that lie well on the guitar: those of its open strings and the common keys beside them.
     let others =
         [(5, 0), (2, 0), (4, 0), (1, 0), (0, 0), (6, 0)].map(|(letter, sign)| NoteName::new(letter, sign));
-    for kind in kinds(level) {
+    for kind in wish.kind.as_ref().map_or(kinds(level), std::slice::from_ref) {
         scales.extend(std::iter::once(root).chain(others).map(|root| Scale::new(root, *kind)));
     }
     let mut seen = Vec::new();
@@ -266,7 +272,12 @@ impl Draft<'_> {
             PlanKind::First if self.first => PlanKind::First,
             PlanKind::First => PlanKind::Explore,
             _ if !self.history.practised.iter().any(known) => PlanKind::Explore,
-            kind => kind,
+            kind => match self.wish.focus.map(|f| self.history.means().get(f.metric())) {
+                Some(Some(score)) if score >= GOOD => PlanKind::Build,
+                Some(Some(_)) => PlanKind::Mend,
+                Some(None) => PlanKind::Explore,
+                None => kind,
+            },
         }
     }
 
@@ -329,7 +340,8 @@ impl Draft<'_> {
                          today is a little faster."
                     )
                 } else {
-                    format!("Your {weakest} is what holds you back most: {score:.0} of 100 {over}{rest}.")
+                    let most = if score < GOOD { "is what holds you back most:" } else { "has most room left:" };
+                    format!("Your {weakest} {most} {score:.0} of 100 {over}{rest}.")
                 });
                 if let Some(newest) = self.history.sessions.first() {
                     let facts = told(weakest, &newest.summary.facts, true);
@@ -346,7 +358,8 @@ impl Draft<'_> {
         if self.wish.tempo.is_none() {
             match (pace.held, pace.tried) {
                 (Some((bpm, sd)), _) => said.push(format!(
-                    "{bpm:.0} bpm is the fastest you held evenly (a spread of {sd:.0} ms), so you work at {tempo:.0}."
+                    "{bpm:.0} bpm is the fastest you held evenly (a spread of {sd:.0} ms), so you work at {tempo:.0}{}.",
+                    if tempo < bpm { ", where there is time to listen" } else { "" }
                 )),
                 (None, Some(bpm)) => said.push(format!(
                     "No tempo was quite even yet, {bpm:.0} bpm was the slowest; you work at {tempo:.0}, where it can be."

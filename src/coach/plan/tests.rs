@@ -121,6 +121,7 @@ fn a_wish_goes_before_the_rules() {
     let plan = by_rules(&rushing(), Some(&wish), &set());
     assert_eq!((plan.focus, plan.scale.as_str()), (Focus::Bends, "E blues"));
     assert_eq!((plan.minutes, plan.tempo), (20, 66.0));
+    assert_eq!(by_rules(&rushing(), Some(&Wish::read("something bluesy")), &set()).scale, "A blues");
     let faster = by_rules(&rushing(), Some(&Wish::read("something harder")), &set());
     assert!(faster.tempo > by_rules(&rushing(), None, &set()).tempo);
     assert_eq!(faster.focus.metric(), Metric::TimingStability);

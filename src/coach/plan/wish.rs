@@ -1,6 +1,6 @@
 //! What a wish in free words asks for, as far as that can be told without a model: minutes, tempo, scale, technique. Pure.
 
-use crate::music::scale::Scale;
+use crate::music::scale::{Scale, ScaleError, ScaleKind};
 use crate::practice::plan::{Focus, MINUTES, TEMPO};
 
 /// Longest wish that is read, characters.
@@ -17,6 +17,8 @@ pub struct Wish {
     pub tempo: Option<f64>,
     /// A scale.
     pub scale: Option<Scale>,
+    /// A kind of scale without a root.
+    pub kind: Option<ScaleKind>,
     /// Slower or faster than the rules say, as a factor.
     pub pace: Option<f64>,
 }
@@ -69,6 +71,7 @@ impl Wish {
                 .find(|i| !text[..*i].ends_with(|c: char| c.is_alphanumeric()))
         };
         let focus = WORDS.iter().filter_map(|(word, focus)| Some((at(word)?, *focus))).min_by_key(|f| f.0);
+        let scale = scale_in(&text);
         let number = |units: &[&str]| number_before(&text, units);
         let slower = ["slow", "easy", "easier", "gentle", "calm"].iter().any(|w| at(w).is_some());
         let faster = ["fast", "hard", "quick", "challeng"].iter().any(|w| at(w).is_some());
@@ -79,7 +82,8 @@ impl Wish {
                 .filter(|m| *m > 0.0)
                 .map(|m| (m.round().min(1e4) as u32).clamp(*MINUTES.start(), *MINUTES.end())),
             tempo: number(&["bpm", "beats"]).map(|b| b.clamp(*TEMPO.start(), *TEMPO.end()).round()),
-            scale: scale_in(&text),
+            scale,
+            kind: if scale.is_none() { kind_in(&text) } else { None },
             pace: match (slower, faster) {
                 (true, false) => Some(0.85),
                 (false, true) => Some(1.1),
@@ -127,6 +131,41 @@ fn scale_in(text: &str) -> Option<Scale> {
     })
 }
 
+/// Begins of words that name a kind of scale. `harmonic` and `melodic` mean it only before `minor`.
+const KINDS: [&str; 12] = [
+    "blues",
+    "major",
+    "minor",
+    "pentatonic",
+    "dorian",
+    "phrygian",
+    "lydian",
+    "mixolyd",
+    "aeolian",
+    "locrian",
+    "ionian",
+    "chromatic",
+];
+
+/// The longest run of up to two words that names a kind of scale.
+fn kind_in(text: &str) -> Option<ScaleKind> {
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    (1..=2).rev().find_map(|n| {
+        words.windows(n).find_map(|run| {
+            let last = run.last()?;
+            let before = |w: &&str| KINDS.iter().chain(&["harmonic", "melodic"]).any(|k| w.starts_with(k));
+            let named = KINDS.iter().any(|k| last.starts_with(k)) && run.iter().all(|w| before(w));
+            let run = run.join(" ");
+            match Scale::parse(&run) {
+                Err(ScaleError::NoRoot { .. }) if named => {
+                    Scale::parse(&format!("A {run}")).ok().map(|s| s.kind())
+                }
+                _ => None,
+            }
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +180,9 @@ mod tests {
         assert_eq!(Wish::read("f# minor pentatonic 15min").scale.unwrap().name(), "F# minor pentatonic");
         let w = Wish::read("something easier, I want a bit of strumming");
         assert_eq!((w.focus, w.pace, w.scale), (Some(Focus::Chords), Some(0.85), None));
+        assert_eq!(Wish::read("something bluesy, 20 minutes").kind, Some(ScaleKind::Blues));
+        assert_eq!(Wish::read("harmonic minor please").kind, Some(ScaleKind::HarmonicMinor));
+        assert_eq!(Wish::read("melodic phrases").kind, None);
         assert_eq!(Wish::read("cleaner muting").focus, Some(Focus::NoiseControl));
         assert_eq!(Wish::read("500 minutes").minutes, Some(*MINUTES.end()));
         assert_eq!(Wish::read("alternate picking 300000 bpm").tempo, Some(300.0));

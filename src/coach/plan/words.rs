@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 
 use super::OFFLINE;
-use crate::practice::plan::{Exercise, Plan, Verdict};
+use crate::practice::plan::{Exercise, Plan, PlanKind, Verdict};
 use crate::store::PlanRow;
 
-/// `Timing stability in A minor pentatonic`
+/// `Timing stability in A minor pentatonic`; of a first plan `First session: A minor pentatonic`
 #[must_use]
 pub fn title(plan: &Plan) -> String {
+    if plan.kind == PlanKind::First {
+        return format!("First session: {}", plan.scale);
+    }
     let label = plan.focus.label();
     let mut letters = label.chars();
     let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
