@@ -6,11 +6,14 @@ mod openai_server;
 
 use std::time::Duration;
 
+use common::postgres;
 use common::process::{Finished, Program};
 use fretcoach::cli::exit::Exit;
-use fretcoach::practice::plan::Plan;
+use fretcoach::coach::plan::{self, Ask, Planner};
+use fretcoach::config::Config;
+use fretcoach::practice::plan::{Plan, Verdict};
 use fretcoach::practice::types::{Facts, Scores, Summary};
-use fretcoach::store::{NewSession, SessionId, Store};
+use fretcoach::store::{NewSession, PlanId, PlanStatus, SessionId, Store};
 use jiff::{SignedDuration, Timestamp};
 use openai_server::{Reply, Server};
 use serde_json::{Value, json};
@@ -19,38 +22,52 @@ use serde_json::{Value, json};
 async fn practised(program: &Program) {
     let store = Store::open_in(&program.data_dir()).await.unwrap();
     for day in 1..=3 {
-        let begun = Timestamp::now() - SignedDuration::from_hours(24 * day);
-        let session = NewSession {
-            id: SessionId::new(),
-            user: "default".into(),
-            deployment: "fretcoach-studio".into(),
-            mode: "manual".into(),
-            scale: Some("E minor".into()),
-            bpm: Some(80.0),
-            started_at: begun,
-            input: "demo".into(),
-            config_json: "{}".into(),
-            trace_id: None,
-        };
-        store.start_session(&session).await.unwrap();
-        let summary = Summary {
-            duration: 900.0,
-            scores: Scores {
-                pitch_accuracy: Some(82.0),
-                scale_conformity: Some(93.0),
-                timing_stability: Some(58.0),
-                noise_control: Some(78.0),
-                overall: Some(77.0),
-            },
-            facts: Facts { note_count: 400, timing_sd_ms: Some(18.0), ..Facts::default() },
-            weakest: None,
-            strongest: None,
-            overall_by_window: vec![],
-        };
-        let ended = begun + SignedDuration::from_mins(15);
-        store.finish_session(&session.id, &summary, ended).await.unwrap();
+        session(&store, Timestamp::now() - SignedDuration::from_hours(24 * day), 58.0, 18.0, None).await;
     }
     store.close().await;
+}
+
+/// A quarter of an hour with this timing, which carries out a plan or none.
+async fn session(
+    store: &Store,
+    begun: Timestamp,
+    timing: f64,
+    spread: f64,
+    plan: Option<PlanId>,
+) -> SessionId {
+    let session = NewSession {
+        id: SessionId::new(),
+        user: "default".into(),
+        deployment: "fretcoach-studio".into(),
+        mode: "manual".into(),
+        scale: Some("E minor".into()),
+        bpm: Some(80.0),
+        started_at: begun,
+        input: "demo".into(),
+        config_json: "{}".into(),
+        trace_id: None,
+    };
+    store.start_session(&session).await.unwrap();
+    if let Some(plan) = plan {
+        store.link_plan(&session.id, &plan, begun).await.unwrap();
+    }
+    let summary = Summary {
+        duration: 900.0,
+        scores: Scores {
+            pitch_accuracy: Some(82.0),
+            scale_conformity: Some(93.0),
+            timing_stability: Some(timing),
+            noise_control: Some(78.0),
+            overall: Some(77.0),
+        },
+        facts: Facts { note_count: 400, timing_sd_ms: Some(spread), ..Facts::default() },
+        weakest: None,
+        strongest: None,
+        overall_by_window: vec![],
+    };
+    let ended = begun + SignedDuration::from_mins(15);
+    store.finish_session(&session.id, &summary, ended).await.unwrap();
+    session.id
 }
 
 fn plan_of(finished: &Finished) -> Value {
@@ -150,4 +167,43 @@ async fn a_model_writes_the_plan_and_the_trace_tells_how() {
     server.usually_chat(Reply::status(503, "out of order"));
     let row = plan_of(&program.run(&["plan", "--another", "--format", "json"]).ok());
     assert!(row["plan"]["note"].as_str().unwrap().contains("503"), "{row}");
+}
+
+/// The whole way of a plan: made from the history, carried out, followed up; and the next one is another.
+async fn way_of_a_plan(store: &Store) {
+    let now = Timestamp::now();
+    for hours in [72, 48, 24] {
+        session(store, now - SignedDuration::from_hours(hours), 58.0, 18.0, None).await;
+    }
+    let practised = store.practised("default").await.unwrap();
+    assert_eq!((practised.len(), practised[0].sessions, practised[0].minutes), (1, 3, 45.0));
+    let planner = Planner::new(&Config::default(), store.clone());
+    let made = planner.propose("default", Ask::Today, "hub").await.unwrap();
+    assert_eq!(store.plan("default", "latest").await.unwrap(), made);
+    let done = session(store, now + SignedDuration::from_secs(1), 85.0, 9.0, Some(made.id)).await;
+    assert_eq!(store.plan_sessions(&made.id, true).await.unwrap(), [done]);
+    let outcome = plan::follow_up(store, &done).await.unwrap().unwrap();
+    assert_eq!((outcome.verdict, outcome.sessions), (Verdict::Better, 3));
+    let row = store.plan("default", &made.id.to_string()).await.unwrap();
+    assert_eq!((row.status, row.outcome), (PlanStatus::Done, Some(outcome)));
+    let next = planner.propose("default", Ask::Today, "hub").await.unwrap();
+    assert!(!next.plan.repeats(&made.plan));
+    assert_eq!(store.plan_count("default").await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn the_way_of_a_plan_on_sqlite() {
+    way_of_a_plan(&Store::memory().await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn the_way_of_a_plan_on_postgres_and_to_another_device() {
+    let url = postgres::shared().database();
+    let shared = Store::connect(&url).await.unwrap();
+    way_of_a_plan(&shared).await;
+    let device = Store::memory().await.unwrap();
+    let found = plan::find(&device, &url, "default", "latest").await.unwrap();
+    assert_eq!(found, shared.plan("default", "latest").await.unwrap());
+    assert_eq!(device.plan("default", "latest").await.unwrap(), found);
+    shared.close().await;
 }
