@@ -9,6 +9,7 @@ pub mod chart;
 pub mod graph;
 pub mod intent;
 pub mod markdown;
+pub mod plain;
 pub mod standing;
 mod tools;
 mod turn;
@@ -220,6 +221,12 @@ pub struct Coach {
     deployment: String,
     model_tag: String,
     temperature: Option<f32>,
+}
+
+impl std::fmt::Debug for Coach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coach").field("model", &self.model_tag).field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 /// A chat answer has more to think about than a piece of advice: as sampling temperature at most this, so that SQL and

@@ -5,6 +5,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
 use super::db;
+use super::chat::ChatArgs;
 use super::exit::CODES;
 use super::history::HistoryArgs;
 use super::plan::PlanArgs;
@@ -285,6 +286,11 @@ pub fn command() -> Command {
                         )
                         .arg(db::yes()),
                 ),
+        )
+        .subcommand(
+            ChatArgs::augment_args(Command::new("chat"))
+                .about("Ask about your practice: what improves, what is weak, what to practise next")
+                .args(flags(["llm.model", "llm.base_url", "llm.offline"].into_iter())),
         )
         .subcommand(
             TracesArgs::augment_args(Command::new("traces"))

@@ -21,7 +21,7 @@ pub mod setup;
 pub mod viewer;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{DefaultBodyLimit, FromRef, Request};
 use axum::{Router, middleware};
@@ -35,12 +35,13 @@ pub use viewer::Viewer;
 use door::{Door, Peer};
 use guard::{Guard, Served};
 
+use crate::chat::Coach;
 use crate::config::Config;
 use crate::store::Store;
 
 /// What every handler may use. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Hub(Arc<Parts>);
+pub struct Hub(Arc<Parts>, Arc<OnceLock<Result<Coach, String>>>);
 
 /// What a Hub works with.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Hub {
     /// A Hub; nothing is served yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Arc::default())
     }
 
     /// Settings.
@@ -76,6 +77,11 @@ impl Hub {
     #[must_use]
     pub fn link(&self) -> Option<&Link> {
         self.0.link.as_ref()
+    }
+
+    /// The chat coach, made when it is first asked; else which setting of its language model is wrong.
+    pub(crate) fn coach(&self) -> Result<Coach, String> {
+        self.1.get_or_init(|| Coach::new(self.config(), self.store().clone())).clone()
     }
 
     /// All pages and the API without the guard, asked by the daemon's own player unless a request says otherwise: for

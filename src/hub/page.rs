@@ -22,6 +22,10 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("login.html", include_str!("../../assets/hub/login.html")),
     ("plan.html", include_str!("../../assets/hub/plan.html")),
     ("users.html", include_str!("../../assets/hub/users.html")),
+    ("chat.html", include_str!("../../assets/hub/chat.html")),
+    ("chat_message.html", include_str!("../../assets/hub/chat_message.html")),
+    ("chat_answer.html", include_str!("../../assets/hub/chat_answer.html")),
+    ("chat_graph.html", include_str!("../../assets/hub/chat_graph.html")),
     ("fretboard.html", include_str!("../../assets/hub/fretboard.html")),
     ("history.html", include_str!("../../assets/hub/history.html")),
     ("history_delete.html", include_str!("../../assets/hub/history_delete.html")),
@@ -41,6 +45,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
     ("strip.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/strip.js")),
     ("tuner.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/tuner.js")),
     ("charts.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/charts.js")),
+    ("chat.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/chat.js")),
     ("session.js", "text/javascript; charset=utf-8", include_str!("../../assets/hub/session.js")),
 ];
 
@@ -79,6 +84,17 @@ pub fn render_for(
         said: format!("the page {template} could not be made: {e:#}"),
     })?;
     Ok(Html(page).into_response())
+}
+
+/// A part of a page, for a script to put in its place.
+///
+/// # Errors
+/// As [`render`].
+pub fn fragment(template: &str, values: Value) -> Result<String, HubError> {
+    environment().get_template(template).and_then(|t| t.render(values)).map_err(|e| HubError {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        said: format!("a part of the page, {template}, could not be made: {e:#}"),
+    })
 }
 
 /// Style sheet and scripts.
