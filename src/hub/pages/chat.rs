@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::chat::chart::{ChartKind, ChartSpec};
 use crate::chat::graph::{self, Node};
 use crate::chat::{ChatError, Coach, Detail, From, Question, Standing, Turn, markdown};
+use crate::coach::plan::Planner;
 use crate::hub::charts::{Chart, Data, Series};
 use crate::hub::{Hub, HubError, Viewer, page};
 use crate::store::query::Limits;
@@ -37,9 +38,11 @@ pub fn routes() -> Router<Hub> {
         .route("/chat/graph", get(draw))
         .route("/chat/{id}", get(show))
         .route("/chat/{id}/delete", post(delete))
+        .route("/chat/{id}/{seq}/plan", post(save))
         .route("/api/chats", get(list).post(answer))
         .route("/api/chats/graph", get(graph_json))
         .route("/api/chats/{id}", get(thread).delete(remove))
+        .route("/api/chats/{id}/{seq}/plan", post(save_json))
 }
 
 impl std::convert::From<ChatError> for HubError {
@@ -254,6 +257,44 @@ async fn delete(State(hub): State<Hub>, viewer: Viewer, Path(chat): Path<String>
 async fn remove(State(hub): State<Hub>, viewer: Viewer, Path(chat): Path<String>) -> Result<StatusCode, HubError> {
     hub.store().delete_chat(&viewer.user, id(&chat)?).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Keeps the plan that an answer proposed; the same plan once only. Yields its id.
+async fn keep(hub: &Hub, viewer: &Viewer, chat: &str, seq: i64) -> Result<String, HubError> {
+    let chat = own(hub, viewer, chat).await?;
+    let rows = hub.store().chat_messages(&viewer.user, chat.id).await?;
+    let row = rows.iter().find(|m| m.seq == seq);
+    let mut detail = Detail::read(row.and_then(|m| m.detail_json.as_deref()));
+    let source = detail.source.clone();
+    let Some(proposal) = &mut detail.proposal else {
+        return Err(HubError::not_found("this answer holds no plan; ask for one in the chat"));
+    };
+    if let Some(saved) = &proposal.saved {
+        return Ok(saved.clone());
+    }
+    let planner = Planner::new(hub.config(), hub.store().clone());
+    let saved = planner.save(&viewer.user, proposal.plan.clone(), &source).await?.id.to_string();
+    proposal.saved = Some(saved.clone());
+    let json = serde_json::to_string(&detail).unwrap_or_default();
+    hub.store().set_chat_detail(&viewer.user, chat.id, seq, &json).await?;
+    Ok(saved)
+}
+
+async fn save(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+    Path((chat, seq)): Path<(String, i64)>,
+) -> Result<Redirect, HubError> {
+    keep(&hub, &viewer, &chat, seq).await?;
+    Ok(Redirect::to(&format!("/chat/{chat}#m{seq}")))
+}
+
+async fn save_json(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+    Path((chat, seq)): Path<(String, i64)>,
+) -> Result<Json<serde_json::Value>, HubError> {
+    Ok(Json(json!({ "plan": keep(&hub, &viewer, &chat, seq).await? })))
 }
 
 fn listed(chat: &ChatRow) -> serde_json::Value {

@@ -11,11 +11,33 @@ use crate::store::db::sql_owned;
 
 #[path = "../../../tests/chat/history.rs"]
 mod history;
-#[path = "../../../tests/chat/postgres.rs"]
+#[path = "../../../tests/common/postgres.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod postgres_server;
 
 use history::OTHERS;
-use postgres_server::Postgres;
+
+/// For the server's module, which waits like the tests it is shared with.
+fn wait_until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < limit, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// See [`wait_until`]; Debian keeps Postgres out of the search path anyway.
+fn find_program(_: &str) -> Option<std::path::PathBuf> {
+    None
+}
+
+/// A new database of a server that ends with the tests.
+async fn database() -> String {
+    tokio::task::spawn_blocking(|| postgres_server::shared().database()).await.unwrap()
+}
 
 /// Small limits, so that what is contained is contained soon.
 const LIMITS: Limits = Limits { rows: 50, cell: 100, bytes: 20_000, time: Duration::from_millis(400) };
@@ -276,12 +298,10 @@ async fn others_make_no_difference_on_sqlite() {
     others_make_no_difference(&alone, &among, 250).await;
 }
 
-/// One server for all of it: starting one takes seconds.
 #[tokio::test]
 async fn the_same_on_postgres() {
-    let server = Postgres::start().await;
-    let alone = filled(Store::connect(&server.url("alone").await).await.unwrap(), false).await;
-    let among = filled(Store::connect(&server.url("among").await).await.unwrap(), true).await;
+    let alone = filled(Store::connect(&database().await).await.unwrap(), false).await;
+    let among = filled(Store::connect(&database().await).await.unwrap(), true).await;
     the_views_show_what_is_kept(&among).await;
     every_hostile_query_is_refused_or_contained(&among).await;
     others_make_no_difference(&alone, &among, 100).await;
