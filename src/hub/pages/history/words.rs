@@ -62,8 +62,7 @@ pub(super) fn score_cell(score: Option<f64>) -> Value {
 /// Class of a rating in the style sheet.
 pub(super) fn rating_class(rating: Rating) -> &'static str {
     match rating {
-        Rating::Excellent => "excellent",
-        Rating::Good => "good",
+        Rating::Excellent | Rating::Good => "good",
         Rating::Average => "average",
         Rating::Fair => "poor",
         Rating::NeedsWork => "bad",
