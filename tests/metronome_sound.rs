@@ -65,7 +65,7 @@ fn scene(seed: u64, metronome: &Metronome, delay: f64, drift: f64, by: By) -> Sc
         ..Performance::default()
     });
     // The first beat of the take, half a second into it, falls on the fifth click.
-    let start = ((FIRST + delay + 4.0 * metronome.beat_seconds() - 0.5) * RATE).round() as usize;
+    let start = ((FIRST + delay + 4.0 * metronome.at_beat(0.0).beat_seconds() - 0.5) * RATE).round() as usize;
     for note in &mut truth {
         note.onset += start as f64 / RATE;
     }

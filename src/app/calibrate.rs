@@ -138,7 +138,7 @@ async fn listen(
     let (bpm, clicks) = if tap { TAP } else { LOOPBACK };
     let accent = if tap { 4 } else { 0 };
     let metronome = Metronome::new(bpm, accent, 1, 0.5).map_err(|e| Stop::because(Exit::Failed, &e))?;
-    let beat = metronome.beat_seconds();
+    let beat = metronome.at_beat(0.0).beat_seconds();
     let (mut recording, mut due) = (Vec::new(), Vec::new());
     let begun = tokio::time::Instant::now();
     let mut collect = tokio::time::interval(COLLECT);

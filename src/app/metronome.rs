@@ -162,7 +162,6 @@ impl Beat {
             // The device was lost and is back: the beats lie elsewhere.
             (self.train, self.known) = (echo.train, None);
         }
-        let beat = self.metronome.beat_seconds();
         let measured = self.measured().map(|c| (c.round_trip_ms / 1000.0, c.spread_ms / 1000.0));
         let (origin, drift, source, round_trip) = match (echo.heard, measured) {
             (Some(b), _) => (b.origin, b.drift, Source::Heard, Some((b.round_trip, b.error))),
@@ -170,20 +169,25 @@ impl Beat {
             (None, None) => (echo.nominal + USUAL_ROUND_TRIP, 0.0, Source::Unknown, None),
         };
         let origin = origin - self.zero;
+        // A tempo that is about to change is told a beat before, so that it holds for notes that come early.
+        let played = (now - origin) / (1.0 + drift);
+        let stretch = self.metronome.at_seconds(played + self.metronome.at_seconds(played).beat_seconds());
+        let (origin, beat) = (origin + stretch.seconds * (1.0 + drift), stretch.beat_seconds());
         // The tempo as set; the difference of the two clocks is made good by moving the beats.
         let beats = ((now - origin) / (beat * (1.0 + drift))).round();
         let click = Click {
             origin: origin + beats * beat * drift,
-            tempo: Tempo::new(self.metronome.bpm).ok()?,
+            tempo: Tempo::new(stretch.bpm).ok()?,
             latency_known: round_trip.is_some(),
         };
         let first = click.origin + (self.count_in - EARLY) * beat;
-        if self.count_in > 0.0 && now < first + beat {
+        if self.count_in > 0.0 && stretch.beat == 0.0 && now < first + beat {
             self.judged_from = first;
         }
         let news = self.known.is_none_or(|k| k.source != source);
         let most = if source == Source::Heard { MOVED.0 } else { MOVED.1 };
-        if !news && self.known.is_some_and(|k| (k.click.origin - click.origin).abs() < most) {
+        let same = |k: Known| k.click.tempo == click.tempo && (k.click.origin - click.origin).abs() < most;
+        if !news && self.known.is_some_and(same) {
             return None;
         }
         let known = Known { click, source, round_trip, news };
@@ -205,6 +209,21 @@ impl Beat {
         ))
     }
 
+    /// Plays another one from now on, with its count-in.
+    ///
+    /// # Errors
+    /// As [`Beat::begin`].
+    pub fn change(&mut self, metronome: Metronome) -> Result<(), String> {
+        self.metronome = metronome;
+        self.begin()
+    }
+
+    /// Tempo now, beats a minute.
+    #[must_use]
+    pub fn bpm(&self) -> f64 {
+        self.metronome.at_beat(self.link.board.beat().filter(|_| self.on).unwrap_or(0.0)).bpm
+    }
+
     /// For the display.
     #[must_use]
     pub fn view(&self) -> BeatView {
@@ -214,7 +233,8 @@ impl Beat {
         // What is handed to the device is heard two periods later.
         let status = self.player.status();
         let delay = 2.0 * f64::from(status.period) / f64::from(status.rate.max(1));
-        let Some(beat) = self.link.board.beat().map(|b| b - delay / self.metronome.beat_seconds()) else {
+        let beat_seconds = 60.0 / self.bpm();
+        let Some(beat) = self.link.board.beat().map(|b| b - delay / beat_seconds) else {
             return BeatView::CountIn(self.count_in as u32);
         };
         let left = self.count_in - beat.max(0.0).floor();

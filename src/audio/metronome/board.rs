@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 
-use super::Metronome;
+use super::{Climb, Metronome};
 use crate::audio::clock::{SECOND_NS, frames_ns};
 
 /// Several numbers that are read together or not at all (a seqlock: the writer never waits, a reader that meets a write
@@ -78,7 +78,7 @@ impl Train {
 /// The board: one for each player.
 #[derive(Debug, Default)]
 pub struct Board {
-    train: Cells<8>,
+    train: Cells<10>,
     /// Frames rendered since the device was opened.
     frames: AtomicU64,
     /// Time at which frame 0 would have been handed over, ns ([`crate::audio::clock`]): the least of late.
@@ -89,18 +89,22 @@ impl Board {
     /// The latest train of clicks; `None` before the first.
     #[must_use]
     pub fn train(&self) -> Option<Train> {
-        let [number, bpm, pattern, swing, rate, origin, until, _] = self.train.read()?;
+        let [number, bpm, pattern, swing, rate, origin, until, beats, step, end] = self.train.read()?;
+        let (after, every) = ((beats >> 32) as u32, beats as u32);
+        let (step, end) = (f64::from_bits(step), f64::from_bits(end));
         let metronome = Metronome {
             bpm: f64::from_bits(bpm),
             accent: (pattern >> 32) as u32,
             parts: pattern as u32,
             swing: f64::from_bits(swing),
+            climb: (every > 0).then_some(Climb { after, every, step, end }),
         };
         Some(Train { number, metronome, rate: rate as u32, origin, until })
     }
 
     pub(crate) fn set_train(&self, train: &Train) {
         let m = train.metronome;
+        let climb = m.climb.unwrap_or(Climb { after: 0, every: 0, step: 0.0, end: 0.0 });
         self.train.write(&[
             train.number,
             m.bpm.to_bits(),
@@ -109,7 +113,9 @@ impl Board {
             u64::from(train.rate),
             train.origin,
             train.until,
-            0,
+            u64::from(climb.after) << 32 | u64::from(climb.every),
+            climb.step.to_bits(),
+            climb.end.to_bits(),
         ]);
     }
 
@@ -136,7 +142,7 @@ impl Board {
     pub fn beat(&self) -> Option<f64> {
         let train = self.train().filter(Train::is_running)?;
         let frames = self.frames().checked_sub(train.origin)?;
-        Some(frames as f64 / (train.metronome.beat_seconds() * f64::from(train.rate.max(1))))
+        Some(train.metronome.beats(frames as f64 / f64::from(train.rate.max(1))))
     }
 }
 
@@ -182,6 +188,10 @@ mod tests {
         assert_eq!(board.train(), Some(train));
         board.count((1 << 40) + 44_100 * 60, 5);
         assert!((board.beat().unwrap() - 93.5).abs() < 1e-9);
+        let climb = Climb { after: 7, every: 14, step: 2.5, end: 120.0 };
+        let rising = Train { metronome: metronome.climbing(climb), ..train };
+        board.set_train(&rising);
+        assert_eq!(board.train(), Some(rising));
         board.set_train(&Train { until: 7, ..train });
         assert_eq!(board.beat(), None, "stopped");
     }

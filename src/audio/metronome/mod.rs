@@ -45,6 +45,40 @@ pub struct Metronome {
     /// Where the second click of each pair falls, as share of the pair, one of [`SWINGS`]: 0.5 straight, 0.667 as
     /// triplets. Only with an even number of parts.
     pub swing: f64,
+    /// It gets faster by itself.
+    pub climb: Option<Climb>,
+}
+
+/// A tempo that rises by itself, always with the first beat of a bar.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Climb {
+    /// Beats before it begins (the count-in).
+    pub after: u32,
+    /// Beats at each tempo, at least 1.
+    pub every: u32,
+    /// Beats a minute by which it rises, above 0.
+    pub step: f64,
+    /// Beats a minute at which it ends, one of [`TEMPI`].
+    pub end: f64,
+}
+
+/// Beats of one tempo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// Its first beat, from the start.
+    pub beat: f64,
+    /// When that is due, seconds from the start.
+    pub seconds: f64,
+    /// Beats a minute.
+    pub bpm: f64,
+}
+
+impl Stretch {
+    /// Length of a beat, seconds.
+    #[must_use]
+    pub fn beat_seconds(&self) -> f64 {
+        60.0 / self.bpm
+    }
 }
 
 /// A metronome that cannot be played.
@@ -99,7 +133,14 @@ impl Metronome {
         if swing > 0.5 && parts % 2 == 1 {
             return Err(MetronomeError::Pairs(parts));
         }
-        Ok(Self { bpm, accent, parts, swing })
+        Ok(Self { bpm, accent, parts, swing, climb: None })
+    }
+
+    /// The same, getting faster by itself. A climb that leads nowhere is none.
+    #[must_use]
+    pub fn climbing(self, climb: Climb) -> Self {
+        let rises = climb.step > 0.0 && climb.every > 0 && TEMPI.contains(&climb.end) && climb.end > self.bpm;
+        Self { climb: rises.then_some(climb), ..self }
     }
 
     /// Beats a bar, for counting in; 4 where there are no accents.
@@ -108,10 +149,49 @@ impl Metronome {
         if self.accent == 0 { 4 } else { self.accent }
     }
 
-    /// Length of a beat, seconds.
+    /// The stretch in which a time lies, seconds from the start.
     #[must_use]
-    pub fn beat_seconds(&self) -> f64 {
-        60.0 / self.bpm
+    pub fn at_seconds(&self, seconds: f64) -> Stretch {
+        self.last_stretch(|s| s.seconds <= seconds)
+    }
+
+    /// The stretch in which a beat lies, from the start.
+    #[must_use]
+    pub fn at_beat(&self, beat: f64) -> Stretch {
+        self.last_stretch(|s| s.beat <= beat)
+    }
+
+    /// Beats at a time, seconds from the start.
+    #[must_use]
+    pub fn beats(&self, seconds: f64) -> f64 {
+        let stretch = self.at_seconds(seconds);
+        stretch.beat + (seconds - stretch.seconds) / stretch.beat_seconds()
+    }
+
+    /// When a beat is due, seconds from the start.
+    #[must_use]
+    pub fn seconds(&self, beat: f64) -> f64 {
+        let stretch = self.at_beat(beat);
+        stretch.seconds + (beat - stretch.beat) * stretch.beat_seconds()
+    }
+
+    /// The last stretch that has `begun`. At most one for each step of the climb: a few hundred, of a few operations.
+    fn last_stretch(&self, begun: impl Fn(&Stretch) -> bool) -> Stretch {
+        let mut stretch = Stretch { beat: 0.0, seconds: 0.0, bpm: self.bpm };
+        let Some(climb) = self.climb else { return stretch };
+        let mut beats = f64::from(climb.after) + f64::from(climb.every);
+        while stretch.bpm < climb.end {
+            let next = Stretch {
+                beat: stretch.beat + beats,
+                seconds: stretch.seconds + beats * stretch.beat_seconds(),
+                bpm: (stretch.bpm + climb.step).min(climb.end),
+            };
+            if !begun(&next) {
+                break;
+            }
+            (stretch, beats) = (next, f64::from(climb.every));
+        }
+        stretch
     }
 
     /// Click number `n` from the start.
@@ -134,13 +214,13 @@ impl Metronome {
     /// Frames from the start to click `n` at a rate in Hz: of the exact time, so no error adds up.
     #[must_use]
     pub fn frame(&self, n: u64, rate: u32) -> u64 {
-        (self.tick(n).beats * self.beat_seconds() * f64::from(rate)).round() as u64
+        (self.seconds(self.tick(n).beats) * f64::from(rate)).round() as u64
     }
 
     /// The first click whose time is `frames` after the start or later.
     #[must_use]
     pub fn first_from(&self, frames: u64, rate: u32) -> u64 {
-        let beats = frames as f64 / (self.beat_seconds() * f64::from(rate.max(1)));
+        let beats = self.beats(frames as f64 / f64::from(rate.max(1)));
         let mut n = (beats.floor() as u64).saturating_mul(u64::from(self.parts));
         while self.frame(n, rate) < frames {
             n += 1;
@@ -186,6 +266,23 @@ mod tests {
         assert!(said(Metronome::new(90.0, 4, 3, 0.6)).contains("pairs"));
     }
 
+    #[test]
+    fn a_climb_gets_faster_with_the_first_beat_of_a_bar_and_stays_at_its_end() {
+        // Two bars of three at each tempo, after a bar that is counted in.
+        let m = Metronome::new(60.0, 3, 1, 0.5).unwrap();
+        let m = m.climbing(Climb { after: 3, every: 6, step: 25.0, end: 120.0 });
+        let bpm = |beat: f64| m.at_beat(beat).bpm;
+        assert_eq!([0.0, 8.9, 9.0, 14.9, 15.0, 20.9, 21.0, 900.0].map(bpm), [60.0, 60.0, 85.0, 85.0, 110.0, 110.0, 120.0, 120.0]);
+        assert_eq!(m.seconds(9.0), 9.0);
+        assert!((m.seconds(10.0) - (9.0 + 60.0 / 85.0)).abs() < 1e-12);
+        assert!(m.tick(9).accent && m.tick(15).accent && m.tick(21).accent, "changes fall on a bar");
+        for beat in [0.0, 3.3, 9.0, 9.1, 17.5, 21.0, 400.25] {
+            assert!((m.beats(m.seconds(beat)) - beat).abs() < 1e-9, "{beat}");
+        }
+        let level = Climb { after: 0, every: 4, step: 5.0, end: 50.0 };
+        assert_eq!(m.climbing(level).climb, None, "down is no climb");
+    }
+
     proptest! {
         /// An hour in, a click is still where its beat is, to half a frame.
         #[test]
@@ -197,8 +294,9 @@ mod tests {
         }
 
         #[test]
-        fn clicks_come_in_order_and_are_found_by_their_time(bpm in 20.0..400.0f64, half in 1..=3u32, swing in 0.5..=0.75f64, n in 0..5000u64) {
+        fn clicks_come_in_order_and_are_found_by_their_time(bpm in 20.0..400.0f64, half in 1..=3u32, swing in 0.5..=0.75f64, n in 0..5000u64, step in 0.0..40.0f64, every in 1..64u32) {
             let m = Metronome::new(bpm, 4, 2 * half, swing).unwrap();
+            let m = m.climbing(Climb { after: 4, every, step, end: 400.0 });
             prop_assert!(m.frame(n, 48_000) < m.frame(n + 1, 48_000));
             prop_assert_eq!(m.first_from(m.frame(n, 48_000), 48_000), n);
             prop_assert_eq!(m.first_from(m.frame(n, 48_000) + 1, 48_000), n + 1);
