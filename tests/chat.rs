@@ -148,7 +148,11 @@ async fn sixty_questions(store: &Store) {
         });
         assert_eq!(drawn, chart, "{question}: {:?}", turn.detail.chart);
         let refused = turn.detail.queries.iter().filter(|q| q.error.is_some()).count();
-        assert_eq!(refused > 0, kind == "malicious" || (kind == "wrong" && !queries[0].is_empty()), "{question}");
+        assert_eq!(
+            refused > 0,
+            kind == "malicious" || (kind == "wrong" && !queries[0].is_empty()),
+            "{question}"
+        );
     }
     // Nothing was written by any of it.
     assert_eq!(store.users().await.unwrap().len(), 3);
@@ -174,8 +178,16 @@ async fn standing_questions(store: &Store) {
     for (standing, expected, chart) in [
         (Standing::Next, &["**timing**", "65 of 100", "your last 8 sessions", "E blues", "/plan"][..], false),
         (Standing::Progress, &["improving", "**82**", "| overall | 76 | 82 | +6 |"][..], true),
-        (Standing::Comparison, &["better than usual", "**85** against an average of 78", "| pitch | 86 |"][..], true),
-        (Standing::Scales, &["3 scales", "**A minor pentatonic**", "| E blues | 2 | 32 | 76 | 77 | 6 days ago |"][..], true),
+        (
+            Standing::Comparison,
+            &["better than usual", "**85** against an average of 78", "| pitch | 86 |"][..],
+            true,
+        ),
+        (
+            Standing::Scales,
+            &["3 scales", "**A minor pentatonic**", "| E blues | 2 | 32 | 76 | 77 | 6 days ago |"][..],
+            true,
+        ),
         (Standing::Weakest, &["**timing**", "65 of 100", "35 ms", "D (100 % of 8 wrong)"][..], false),
         (Standing::Streak, &["3 days in a row", "5 days", "75 min", "8 days"][..], true),
     ] {
@@ -230,11 +242,17 @@ async fn a_thread_survives_a_restart_and_later_turns_are_told_less() {
     assert_eq!(said, ["What was my last score?", "You scored **85**.", "And before?", "It was 83 before."]);
     assert_eq!(store.chats("ann", 10).await.unwrap()[0].title, "What was my last score?");
     assert!(store.chats("nobody", 10).await.unwrap().is_empty());
-    assert!(store.chat_messages("nobody", first.chat).await.unwrap().is_empty(), "another's thread is not there");
+    assert!(
+        store.chat_messages("nobody", first.chat).await.unwrap().is_empty(),
+        "another's thread is not there"
+    );
 
     let asked = server.asked();
     let system = |n: usize| asked[n].body["messages"][0]["content"].as_str().unwrap().to_owned();
-    assert!(system(0).contains("early_late_ms") && system(0).contains("SQLite"), "the schema on the first turn");
+    assert!(
+        system(0).contains("early_late_ms") && system(0).contains("SQLite"),
+        "the schema on the first turn"
+    );
     assert!(!system(2).contains("early_late_ms"), "not again");
     assert!(system(2).len() * 3 < system(0).len(), "{} and {}", system(2).len(), system(0).len());
     let again = asked[2].body["messages"].to_string();
@@ -248,7 +266,8 @@ async fn the_next_model_answers_on_rate_limit_and_fixed_queries_when_none_does()
     let server = Server::start().await;
     let store = sqlite(folder.path()).await;
     let mut config = config(Some(&server));
-    config.llm.fallbacks = vec![Fallback { model: "second".into(), base_url: String::new(), api_key: Secret::default() }];
+    config.llm.fallbacks =
+        vec![Fallback { model: "second".into(), base_url: String::new(), api_key: Secret::default() }];
     let coach = Coach::new(&config, store).unwrap();
     server.on_chat(Reply::status(429, "slow down"));
     server.on_chat(says("You play well."));
@@ -314,7 +333,11 @@ async fn limits_end_a_model_gone_wild() {
     server.on_chat(sql("SELECT 1 AS n FROM sessions"));
     server.on_chat(says("Enough."));
     let turn = ask(&coach, None, "How many notes did I play?").await;
-    assert!(turn.detail.notes[0].contains("100 tokens") && turn.detail.queries.is_empty(), "{:?}", turn.detail.notes);
+    assert!(
+        turn.detail.notes[0].contains("100 tokens") && turn.detail.queries.is_empty(),
+        "{:?}",
+        turn.detail.notes
+    );
 }
 
 #[tokio::test]
@@ -327,7 +350,10 @@ async fn servers_without_tools_and_unknown_tools_are_coped_with() {
     server.on_chat(says("Eight."));
     let (turn, events) = told(&coach, None, "How many sessions did I play?").await;
     assert_eq!(turn.text, "Eight.");
-    let shown: String = events.iter().filter_map(|e| if let Event::Text { text } = e { Some(text.as_str()) } else { None }).collect();
+    let shown: String = events
+        .iter()
+        .filter_map(|e| if let Event::Text { text } = e { Some(text.as_str()) } else { None })
+        .collect();
     assert_eq!(shown, "Eight.", "a written call is never shown");
     let asked = server.asked();
     assert!(asked[0].body.get("tools").is_some() && asked[1].body.get("tools").is_none());
@@ -396,12 +422,7 @@ async fn a_turn_is_a_trace_with_every_step_and_the_way_through_the_graph() {
     let agent = one(&format!("{} practice-coach", span::INVOKE_AGENT));
     let tool = one(&format!("{} execute_sql_query", span::EXECUTE_TOOL));
     let rows = one(span::RETRIEVAL);
-    let parents = [
-        (&one(span::INTENT), &root),
-        (&agent, &root),
-        (&tool, &agent),
-        (&rows, &tool),
-    ];
+    let parents = [(&one(span::INTENT), &root), (&agent, &root), (&tool, &agent), (&rows, &tool)];
     for (child, parent) in parents {
         assert_eq!(child.parent_span_id, parent.span_context.span_id(), "{}", child.name);
     }
@@ -466,7 +487,8 @@ async fn the_page_shows_what_was_said_and_never_as_markup() {
     // Without JavaScript: a form, a redirect, the page.
     server.on_chat(sql("SELECT day, overall_score FROM sessions ORDER BY day"));
     server.on_chat(says("Better <script>alert(1)</script> | **85** [x](javascript:alert(1))"));
-    let (head, _) = request(port, "POST", "/chat", form, "question=How+is+my+%3Cb%3Eprogress%3C%2Fb%3E%3F").await;
+    let (head, _) =
+        request(port, "POST", "/chat", form, "question=How+is+my+%3Cb%3Eprogress%3C%2Fb%3E%3F").await;
     let to = head.lines().find_map(|l| l.strip_prefix("location: ")).unwrap_or_else(|| panic!("{head}"));
     assert!(head.contains("303") && to.starts_with("/chat/") && to.ends_with("#m2"), "{head}");
     let path = to.split('#').next().unwrap().to_owned();
@@ -484,8 +506,11 @@ async fn the_page_shows_what_was_said_and_never_as_markup() {
     let events = "content-type: application/json\r\naccept: text/event-stream\r\n";
     let (head, stream) = request(port, "POST", "/api/chats", events, &body).await;
     assert!(head.contains("text/event-stream"), "{head}");
-    let data: Vec<Value> =
-        stream.lines().filter_map(|l| l.strip_prefix("data: ")).map(|l| serde_json::from_str(l).unwrap()).collect();
+    let data: Vec<Value> = stream
+        .lines()
+        .filter_map(|l| l.strip_prefix("data: "))
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     assert_eq!(data[0]["type"], "thread");
     let done = data.last().unwrap();
     assert_eq!(done["type"], "done", "{stream}");

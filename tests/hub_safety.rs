@@ -222,9 +222,7 @@ async fn every_answer_is_guarded_and_errors_suit_who_asked() {
     let huge = format!(r#"{{"scale":"{}"}}"#, "x".repeat(LARGEST_BODY));
     let answer = hub.ask("PUT /api/settings", &json, &huge).await;
     assert_eq!(answer.status, 413, "{answer:?}");
-    for broken in
-        ["{", r#"{"do":"fly"}"#, r#"{"do":"start","user":"mallory"}"#]
-    {
+    for broken in ["{", r#"{"do":"fly"}"#, r#"{"do":"start","user":"mallory"}"#] {
         let answer = hub.ask("POST /api/control", &json, broken).await;
         assert!(
             (400..500).contains(&answer.status) && answer.body.contains("\"error\""),

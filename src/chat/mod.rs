@@ -225,7 +225,10 @@ pub struct Coach {
 
 impl std::fmt::Debug for Coach {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coach").field("model", &self.model_tag).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Coach")
+            .field("model", &self.model_tag)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

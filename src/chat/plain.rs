@@ -80,7 +80,9 @@ impl Page {
                     self.out.push('\n');
                 }
             }
-            Event::Text(text) | Event::Code(text) | Event::Html(text) | Event::InlineHtml(text) => self.push(&text),
+            Event::Text(text) | Event::Code(text) | Event::Html(text) | Event::InlineHtml(text) => {
+                self.push(&text)
+            }
             Event::SoftBreak | Event::HardBreak => self.push("\n"),
             _ => {}
         }
@@ -105,14 +107,20 @@ impl Page {
 impl Table {
     fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |i: usize| self.rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+        let width = |i: usize| {
+            self.rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let line = |row: &Vec<String>| {
             let cells: Vec<String> = (0..columns)
                 .map(|i| {
                     let cell = row.get(i).map_or("", String::as_str);
                     let space = " ".repeat(widths[i] - cell.chars().count());
-                    if self.right.get(i) == Some(&true) { format!("{space}{cell}") } else { format!("{cell}{space}") }
+                    if self.right.get(i) == Some(&true) {
+                        format!("{space}{cell}")
+                    } else {
+                        format!("{cell}{space}")
+                    }
                 })
                 .collect();
             format!("{}\n", cells.join("  ").trim_end())
@@ -135,7 +143,9 @@ mod tests {
 
     #[test]
     fn tables_stand_in_line_and_marks_are_gone() {
-        let text = text("You **improve**:\n\n| | before | now |\n|---|---:|---:|\n| pitch | 70 | 84 |\n| clean sound | 8 | 90 |\n\n- `a`\n- b\n\n1. x\n2. y\u{1b}[31m");
+        let text = text(
+            "You **improve**:\n\n| | before | now |\n|---|---:|---:|\n| pitch | 70 | 84 |\n| clean sound | 8 | 90 |\n\n- `a`\n- b\n\n1. x\n2. y\u{1b}[31m",
+        );
         assert_eq!(
             text,
             "You improve:\n\n             before  now\n───────────  ──────  ───\npitch            70   84\nclean sound       8   90\n\n- a\n- b\n\n1. x\n2. y[31m\n"

@@ -4,8 +4,8 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
-use super::db;
 use super::chat::ChatArgs;
+use super::db;
 use super::exit::CODES;
 use super::history::HistoryArgs;
 use super::plan::PlanArgs;

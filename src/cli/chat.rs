@@ -56,7 +56,8 @@ pub async fn run(config: Config, args: ChatArgs) -> Result<Exit, Stop> {
         Stop::because(exit, &e)
     };
     let local = Store::open_in(&config.data_dir).await.map_err(data)?;
-    let (store, remark) = store::open_shared_or_local(config.database_url.reveal(), &config.data_dir).await.map_err(data)?;
+    let (store, remark) =
+        store::open_shared_or_local(config.database_url.reveal(), &config.data_dir).await.map_err(data)?;
     if let Some(remark) = remark {
         complain(remark);
     }
@@ -132,7 +133,12 @@ async fn list(config: &Config, store: &Store, format: Format) -> Result<Exit, St
 }
 
 /// A question a line until the end of the input.
-async fn converse(coach: &Coach, user: &str, mut chat: Option<ChatId>, args: &ChatArgs) -> Result<Exit, Stop> {
+async fn converse(
+    coach: &Coach,
+    user: &str,
+    mut chat: Option<ChatId>,
+    args: &ChatArgs,
+) -> Result<Exit, Stop> {
     let prompted = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if prompted {
         print(&greeting(coach, chat.is_some()))?;
@@ -265,7 +271,10 @@ fn below(turn: &Turn, sql: bool) -> String {
     let mut lines: Vec<String> = Vec::new();
     if let Some(proposal) = &detail.proposal {
         let plan = &proposal.plan;
-        lines.push(format!("Plan: {}, {} min, from {:.0} bpm, for {}", plan.scale, plan.minutes, plan.tempo, plan.focus));
+        lines.push(format!(
+            "Plan: {}, {} min, from {:.0} bpm, for {}",
+            plan.scale, plan.minutes, plan.tempo, plan.focus
+        ));
         for e in &plan.exercises {
             lines.push(format!("  {:>2} min  {}: {}", e.minutes, e.title, e.how));
         }
@@ -275,7 +284,10 @@ fn below(turn: &Turn, sql: bool) -> String {
     }
     if sql {
         for query in &detail.queries {
-            let what = query.error.clone().unwrap_or_else(|| format!("{} rows, {:.1} ms", query.rows.rows.len(), query.ms));
+            let what = query
+                .error
+                .clone()
+                .unwrap_or_else(|| format!("{} rows, {:.1} ms", query.rows.rows.len(), query.ms));
             lines.push(format!("{}\n  {what}", query.sql));
         }
     }

@@ -3,8 +3,8 @@
 pub mod analyze;
 pub mod args;
 pub mod calibrate;
-pub mod db;
 pub mod chat;
+pub mod db;
 pub mod devices;
 pub mod display;
 pub mod doctor;
@@ -125,7 +125,8 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
         "db" => wait(db::run(&config, sub, format == "json")),
         "user" => wait(user::run(&config, sub)),
         "chat" => {
-            let args = chat::ChatArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
+            let args =
+                chat::ChatArgs::from_arg_matches(sub).map_err(|e| Stop::new(Exit::Usage, e.to_string()))?;
             wait(chat::run(config, args))
         }
         "doctor" => wait(doctor::run(config, sub.get_flag("quiet"), format == "json")),

@@ -272,7 +272,10 @@ mod tests {
         let m = Metronome::new(60.0, 3, 1, 0.5).unwrap();
         let m = m.climbing(Climb { after: 3, every: 6, step: 25.0, end: 120.0 });
         let bpm = |beat: f64| m.at_beat(beat).bpm;
-        assert_eq!([0.0, 8.9, 9.0, 14.9, 15.0, 20.9, 21.0, 900.0].map(bpm), [60.0, 60.0, 85.0, 85.0, 110.0, 110.0, 120.0, 120.0]);
+        assert_eq!(
+            [0.0, 8.9, 9.0, 14.9, 15.0, 20.9, 21.0, 900.0].map(bpm),
+            [60.0, 60.0, 85.0, 85.0, 110.0, 110.0, 120.0, 120.0]
+        );
         assert_eq!(m.seconds(9.0), 9.0);
         assert!((m.seconds(10.0) - (9.0 + 60.0 / 85.0)).abs() < 1e-12);
         assert!(m.tick(9).accent && m.tick(15).accent && m.tick(21).accent, "changes fall on a bar");

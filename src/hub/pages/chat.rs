@@ -69,7 +69,11 @@ async fn begin(State(hub): State<Hub>, viewer: Viewer) -> Result<Response, HubEr
     conversation(&hub, &viewer, None).await
 }
 
-async fn show(State(hub): State<Hub>, viewer: Viewer, Path(chat): Path<String>) -> Result<Response, HubError> {
+async fn show(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+    Path(chat): Path<String>,
+) -> Result<Response, HubError> {
     let chat = own(&hub, &viewer, &chat).await?;
     conversation(&hub, &viewer, Some(chat)).await
 }
@@ -249,12 +253,20 @@ fn whole(turn: &Turn) -> Result<serde_json::Value, HubError> {
         "trace_id": turn.trace_id }))
 }
 
-async fn delete(State(hub): State<Hub>, viewer: Viewer, Path(chat): Path<String>) -> Result<Redirect, HubError> {
+async fn delete(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+    Path(chat): Path<String>,
+) -> Result<Redirect, HubError> {
     hub.store().delete_chat(&viewer.user, id(&chat)?).await?;
     Ok(Redirect::to("/chat"))
 }
 
-async fn remove(State(hub): State<Hub>, viewer: Viewer, Path(chat): Path<String>) -> Result<StatusCode, HubError> {
+async fn remove(
+    State(hub): State<Hub>,
+    viewer: Viewer,
+    Path(chat): Path<String>,
+) -> Result<StatusCode, HubError> {
     hub.store().delete_chat(&viewer.user, id(&chat)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
