@@ -189,6 +189,8 @@ pub mod attr {
     pub const CHAT_TOKENS: &str = "fretcoach.chat.tokens";
     /// The SQL that was asked.
     pub const QUERY_TEXT: &str = "fretcoach.query.text";
+    /// Rows that came back.
+    pub const QUERY_ROWS: &str = "fretcoach.query.rows";
     /// Bytes that came back.
     pub const QUERY_BYTES: &str = "fretcoach.query.bytes";
     /// Time in the database, milliseconds.
