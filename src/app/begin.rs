@@ -15,6 +15,7 @@ use super::mouth::PlayerSpeaker;
 use super::session::{Command, News, Parts, Session, TEXT_ONLY};
 use super::setup;
 use super::stage::Stage;
+use super::steps::{self, Steps};
 use crate::audio::ANALYSIS_RATE;
 use crate::audio::player::Player;
 use crate::cli::exit::{Exit, Stop};
@@ -27,8 +28,8 @@ use crate::music::scale::Scale;
 use crate::names::{attr, op, tag};
 use crate::practice::session::Session as Judge;
 use crate::practice::types::Metric;
-use crate::span::{Kind, SpanExt, Thread};
-use crate::store::{NewSession, SessionId, SessionWriter, Store};
+use crate::span::{Kind, SpanExt, Thread, chain};
+use crate::store::{NewSession, PlanRow, SessionId, SessionWriter, Store};
 
 /// Commands that may wait: a foot switch is slower than the session.
 pub const COMMANDS: usize = 16;
@@ -51,6 +52,8 @@ pub struct Begin {
     pub begun: Begun,
     /// The coach's voice is muted.
     pub muted: bool,
+    /// The plan that it carries out; the settings hold what it says.
+    pub plan: Option<PlanRow>,
 }
 
 /// What a session needs of the program.
@@ -78,7 +81,7 @@ pub struct Ready {
 /// # Errors
 /// Settings that cannot be used, a store that cannot be read.
 pub async fn begin(house: House<'_>, begin: Begin) -> Result<Ready, Stop> {
-    let Begin { config, setup, chosen, listening, origin, lead, begun, muted } = begin;
+    let Begin { config, setup, chosen, listening, origin, lead, begun, muted, plan } = begin;
     let House { store, player, stage } = house;
     let (settings, scale) = setup::judge(&config)?;
     let (metronome, no_metronome) = setup::metronome(&config, listening::is_live(&chosen))?;
@@ -88,6 +91,9 @@ pub async fn begin(house: House<'_>, begin: Begin) -> Result<Ready, Stop> {
             // Who plays already needs no count-in.
             let count_in = if begun == Begun::ByPlaying { 0 } else { config.practice.count_in };
             let clicks = clicks.clone();
+            let first = plan.as_ref().and_then(|p| p.plan.exercises.first());
+            let planned = first.and_then(|e| steps::metronome(e, &config.practice));
+            let metronome = planned.unwrap_or(metronome);
             Some(Beat::new(&config, metronome, clicks, player.clone(), measured, origin, count_in))
         }
         _ => None,
@@ -134,6 +140,10 @@ pub async fn begin(house: House<'_>, begin: Begin) -> Result<Ready, Stop> {
             trace_id: Some(root.ids().trace_id().to_string()),
         },
     );
+    let no_plan = match &plan {
+        Some(plan) => carry_out(store, &writer, plan).await.err(),
+        None => None,
+    };
     if let (Some(recorder), Some(file)) = (&listening.recorder, store.recording_file(&id)) {
         recorder.begin(file, (origin * f64::from(ANALYSIS_RATE)).round() as u64);
     }
@@ -145,9 +155,10 @@ pub async fn begin(house: House<'_>, begin: Begin) -> Result<Ready, Stop> {
         *s = Screen { title: title.clone(), planned, metrics, level_db, muted, hub, ..Screen::default() };
     });
     let view = view(&config, &setup, scale.as_ref())?;
-    stage.change_view(|v| *v = LiveView { session: Some(id.to_string()), ..view });
+    let plan_id = plan.as_ref().map(|p| p.id.to_string());
+    stage.change_view(|v| *v = LiveView { session: Some(id.to_string()), plan: plan_id, ..view });
     stage.news(News::Message(format!("practising {title}")));
-    for line in remarks.into_iter().chain(no_metronome) {
+    for line in remarks.into_iter().chain(no_metronome).chain(no_plan) {
         tracing::info!("{line}");
         stage.say(line);
     }
@@ -171,10 +182,24 @@ pub async fn begin(house: House<'_>, begin: Begin) -> Result<Ready, Stop> {
             muted,
             origin,
             lead,
+            steps: plan.as_ref().map(|p| Steps::of(&p.plan)),
             config,
         },
     );
     Ok(Ready { session, commands: commands_in, coach: coach_task })
+}
+
+/// Links a session with its plan.
+///
+/// # Errors
+/// One line: the store cannot be written. The session goes on without the link.
+async fn carry_out(store: &Store, writer: &SessionWriter, plan: &PlanRow) -> Result<(), String> {
+    // The session must be there first.
+    let linked = match writer.flush().await {
+        Ok(()) => store.link_plan(&writer.id(), &plan.id, Timestamp::now()).await,
+        Err(e) => Err(e),
+    };
+    linked.map_err(|e| format!("the plan is not linked to this session: {}", chain(&e)))
 }
 
 /// `A minor pentatonic · 90 bpm`

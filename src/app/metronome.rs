@@ -1,6 +1,6 @@
 //! The metronome of a session: starts and stops it, counts in, and tells the judge where its beats are in the input.
 
-use crate::audio::metronome::Metronome;
+use crate::audio::metronome::{Metronome, Stretch};
 use crate::audio::metronome::ear::Link;
 use crate::audio::player::Player;
 use crate::audio::supervisor::StreamInfo;
@@ -169,17 +169,8 @@ impl Beat {
             (None, None) => (echo.nominal + USUAL_ROUND_TRIP, 0.0, Source::Unknown, None),
         };
         let origin = origin - self.zero;
-        // A tempo that is about to change is told a beat before, so that it holds for notes that come early.
-        let played = (now - origin) / (1.0 + drift);
-        let stretch = self.metronome.at_seconds(played + self.metronome.at_seconds(played).beat_seconds());
-        let (origin, beat) = (origin + stretch.seconds * (1.0 + drift), stretch.beat_seconds());
-        // The tempo as set; the difference of the two clocks is made good by moving the beats.
-        let beats = ((now - origin) / (beat * (1.0 + drift))).round();
-        let click = Click {
-            origin: origin + beats * beat * drift,
-            tempo: Tempo::new(stretch.bpm).ok()?,
-            latency_known: round_trip.is_some(),
-        };
+        let (stretch, click) = click(&self.metronome, origin, drift, now, round_trip.is_some())?;
+        let beat = stretch.beat_seconds();
         let first = click.origin + (self.count_in - EARLY) * beat;
         if self.count_in > 0.0 && stretch.beat == 0.0 && now < first + beat {
             self.judged_from = first;
@@ -252,6 +243,25 @@ impl Beat {
     }
 }
 
+/// The beats around `now`, when beat 0 was heard at `origin` and the input's clock is faster by `drift`; with the stretch
+/// of one tempo in which they lie. A tempo that is about to change is told a beat before, so that it holds for notes that
+/// come early.
+fn click(
+    metronome: &Metronome,
+    origin: f64,
+    drift: f64,
+    now: f64,
+    latency_known: bool,
+) -> Option<(Stretch, Click)> {
+    let played = (now - origin) / (1.0 + drift);
+    let stretch = metronome.at_seconds(played + metronome.at_seconds(played).beat_seconds());
+    let (origin, beat) = (origin + stretch.seconds * (1.0 + drift), stretch.beat_seconds());
+    // The tempo as set; the difference of the two clocks is made good by moving the beats.
+    let beats = ((now - origin) / (beat * (1.0 + drift))).round();
+    let tempo = Tempo::new(stretch.bpm).ok()?;
+    Some((stretch, Click { origin: origin + beats * beat * drift, tempo, latency_known }))
+}
+
 /// The two devices as they are open now.
 #[must_use]
 pub fn pair(input: &StreamInfo, input_period: u32, player: &Player) -> DevicePair {
@@ -264,5 +274,42 @@ pub fn pair(input: &StreamInfo, input_period: u32, player: &Player) -> DevicePai
         output: output.device.unwrap_or_default(),
         output_rate: output.rate,
         output_period: output.period,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::metronome::Climb;
+    use crate::practice::click::Pulse;
+
+    #[test]
+    fn the_judge_s_beats_are_those_that_are_heard_while_the_tempo_climbs() {
+        let metronome = Metronome::new(80.0, 4, 1, 0.5).unwrap();
+        let metronome = metronome.climbing(Climb { after: 4, every: 8, step: 10.0, end: 130.0 });
+        let (zero, drift) = (3.217, 40e-6);
+        let heard = |beat: f64| zero + metronome.seconds(beat) * (1.0 + drift);
+        let mut pulse = Pulse::default();
+        let (mut now, mut next, mut told) = (zero, 1.0, None);
+        while next < 80.0 {
+            now += 0.02;
+            let told_now = click(&metronome, zero, drift, now, true).unwrap().1;
+            if told.replace(told_now) != Some(told_now) {
+                pulse.set(now, Some(told_now));
+            }
+            // A note up to a quarter of a beat early or late is judged against the beat that it is meant for.
+            while next < 80.0 && heard(next) + 0.3 < now {
+                for off in [-0.25, -0.02, 0.0, 0.02, 0.25] {
+                    let length = metronome.at_beat(next - f64::from(off < 0.0)).beat_seconds();
+                    let held = pulse.click_at(heard(next) + off * length).unwrap();
+                    let beats = held.beats(heard(next));
+                    let error = (beats - beats.round()).abs() * held.tempo.beat_seconds();
+                    assert!(error < 0.001, "beat {next}, {off} off: {:.1} ms", 1000.0 * error);
+                }
+                let at_beat = pulse.click_at(heard(next) + 0.001).unwrap().tempo;
+                assert_eq!(at_beat, Tempo::new(metronome.at_beat(next).bpm).unwrap(), "beat {next}");
+                next += 1.0;
+            }
+        }
     }
 }

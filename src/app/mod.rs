@@ -18,4 +18,5 @@ pub mod session;
 pub mod setup;
 pub mod signals;
 pub mod stage;
+pub mod steps;
 pub mod studio;

@@ -15,7 +15,7 @@ use super::listening::Listening;
 use super::session::News;
 use super::signals::Interrupts;
 use super::stage::Stage;
-use super::studio::{Left, Parts, Studio};
+use super::studio::{Left, Parts, Studio, find_plan};
 use super::{hub, recover, setup};
 use crate::audio::echo::EchoGate;
 use crate::audio::player::{Player, PlayerSettings};
@@ -35,6 +35,8 @@ pub struct Wishes {
     pub plain: bool,
     /// No web pages.
     pub no_hub: bool,
+    /// The plan that the session carries out: an id, or `latest`.
+    pub plan: Option<String>,
 }
 
 /// Runs sessions until the program is to end.
@@ -62,7 +64,17 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     drop((config, chosen));
     let store = Store::open_in(&base.data_dir).await.map_err(|e| Stop::because(Exit::Data, &e))?;
     let telemetry = start_telemetry(&base, store.clone()).await?;
-    let (config, chosen, setup, forgotten) = remember(&base, &store).await?;
+    let (mut config, chosen, setup, forgotten) = remember(&base, &store).await?;
+    let plan = match &wishes.plan {
+        None => None,
+        Some(name) => Some(find_plan(&store, &config.user, name).await?),
+    };
+    // What waits for its session is the player's own setup; the plan is that session's alone.
+    let own = config.clone();
+    if let Some(plan) = &plan {
+        plan.plan.apply(&mut config.practice);
+        setup::check(&config, &chosen)?;
+    }
     let copy = (!config.database_url.is_empty()).then(|| copy::start(&store, config.database_url.reveal()));
     let closed = store.close_abandoned(recover::summary).await.map_err(|e| Stop::because(Exit::Data, &e))?;
     recover::recordings(&store).await;
@@ -134,9 +146,10 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
         commands,
         wishes: joint.control,
         leave,
+        plan,
     };
     let flush_timeout = config.telemetry.flush_timeout;
-    let Left { last, failure } = Studio::new(parts, config, chosen).run(first).await;
+    let Left { last, failure } = Studio::new(parts, own, chosen).run(first).await;
     if let Some(lamp) = lamp {
         lamp.abort();
     }

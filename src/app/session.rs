@@ -11,6 +11,8 @@ mod beat;
 mod device;
 #[path = "session_end.rs"]
 mod end;
+#[path = "session_plan.rs"]
+mod plan;
 #[path = "session_show.rs"]
 mod show;
 
@@ -28,6 +30,7 @@ use super::course::Why;
 use super::listening::Listening;
 use super::metronome::Beat;
 use super::stage::Stage;
+use super::steps::Steps;
 use crate::audio::engine::Engine;
 use crate::audio::live::LiveReader;
 use crate::audio::player::Player;
@@ -136,6 +139,8 @@ pub struct Parts {
     pub origin: f64,
     /// What was heard since then, before the session was there.
     pub lead: Vec<DspEvent>,
+    /// Exercises of the plan that is carried out.
+    pub steps: Option<Steps>,
 }
 
 /// One practice session.
@@ -187,6 +192,8 @@ pub struct Session {
     resumed: Option<Instant>,
     /// The metronome was on when the player paused.
     beat_waits: bool,
+    /// The metronome is silent for an exercise without a tempo.
+    rests_in_free_time: bool,
     dropped_before: (u64, u64),
     /// Of all windows closed.
     costs: LoopCost,
@@ -231,6 +238,7 @@ impl Session {
             asked: false,
             resumed: None,
             beat_waits: false,
+            rests_in_free_time: false,
             dropped_before: dropped,
             costs: LoopCost::default(),
         }
@@ -294,6 +302,7 @@ impl Session {
             }
         }
         self.follow_beat();
+        self.follow_plan();
         let pausing = self.paused || (!self.sounding && self.now - self.last_note_end >= PAUSE_SECONDS);
         self.p.pause.send_if_modified(|p| std::mem::replace(p, pausing) != pausing);
         self.show_live();

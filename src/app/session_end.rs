@@ -11,6 +11,7 @@ use crate::audio::engine::Engine;
 use crate::audio::recorder::{Recorded, Recorder};
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::text;
+use crate::coach::plan::follow_up;
 use crate::hub::link::LiveEvent;
 use crate::practice::types::Summary;
 use crate::span::{SpanExt, chain};
@@ -115,6 +116,14 @@ impl Session {
             }
             if let Some(recorded) = recorded.filter(|_| stored.is_ok()) {
                 keep_recording(&self.p.store, id, &recorded, self.p.origin).await;
+            }
+        }
+        if self.p.steps.is_some() && stored.is_ok() {
+            match follow_up(&self.p.store, &id).await {
+                Ok(Some(outcome)) => self.p.stage.say(outcome.said),
+                Ok(None) => {}
+                // It is caught up with when the next plan is made.
+                Err(e) => tracing::warn!("the plan could not be followed up: {}", chain(&e)),
             }
         }
         self.p.stage.tell(LiveEvent::Ended { session: id.to_string() });

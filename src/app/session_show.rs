@@ -32,6 +32,9 @@ impl Session {
             (self.stats.dropped_samples.load(Relaxed), self.stats.dropped_events.load(Relaxed));
         let next = self.p.config.practice.coach_every.as_secs_f64() - self.played_in_window();
         let beat = self.p.beat.as_ref().map(Beat::view);
+        if let Some(bpm) = self.p.beat.as_ref().filter(|b| b.is_on()).map(Beat::bpm) {
+            self.p.stage.tempo(bpm);
+        }
         self.p.stage.change(|s| {
             s.elapsed = self.now;
             s.level_db = live.level_db;

@@ -58,6 +58,11 @@ impl Stage {
         phase(&self.screen.borrow())
     }
 
+    /// The metronome's tempo now, beats a minute.
+    pub fn tempo(&self, bpm: f64) {
+        self.view.send_if_modified(|view| view.bpm.replace(bpm) != Some(bpm));
+    }
+
     /// A remark for everyone.
     pub fn say(&self, said: impl Into<String>) {
         let said = said.into();

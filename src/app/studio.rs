@@ -22,13 +22,13 @@ use crate::audio::echo::EchoGate;
 use crate::audio::live::LiveFrame;
 use crate::audio::player::Player;
 use crate::audio::supervisor::DeviceEvent;
-use crate::cli::exit::Stop;
+use crate::cli::exit::{Exit, Stop};
 use crate::cli::screen::DeviceState;
 use crate::config::Config;
 use crate::hub::link::{Control, LiveView, Phase, Setup};
 use crate::music::scale::Scale;
 use crate::practice::types::Summary;
-use crate::store::{SessionId, Store};
+use crate::store::{PlanRow, SessionId, Store, StoreError};
 
 /// As a session's: the display never lags, and it costs nothing.
 const TICK: Duration = Duration::from_millis(20);
@@ -56,6 +56,8 @@ pub struct Parts {
     pub wishes: mpsc::Receiver<Control>,
     /// Cancelled once the program is to end.
     pub leave: CancellationToken,
+    /// The plan that the first session carries out.
+    pub plan: Option<PlanRow>,
 }
 
 /// The program that plays.
@@ -72,9 +74,11 @@ pub struct Studio {
 }
 
 /// A session that the player asked for.
+#[derive(Default)]
 struct Wish {
     setup: Option<Setup>,
     user: Option<String>,
+    plan: Option<String>,
 }
 
 /// What came of it all.
@@ -111,7 +115,13 @@ impl Studio {
     /// Runs one session after another until the program is to end. `first`: an input that is open for the session of
     /// the command line.
     pub async fn run(mut self, first: Option<Listening>) -> Left {
-        let mut begin = first.map(|listening| self.session(listening, Begun::ByCommandLine));
+        let mut begin = match first {
+            Some(listening) => {
+                let (config, plan) = self.given_plan();
+                Some(Begin { config, plan, ..self.session(listening, Begun::ByCommandLine) })
+            }
+            None => None,
+        };
         let mut armed = true;
         loop {
             let now = match begin.take() {
@@ -154,7 +164,26 @@ impl Studio {
             lead: Vec::new(),
             begun,
             muted: self.muted,
+            plan: None,
         }
+    }
+
+    /// The settings with the plan of the command line, which the first session carries out.
+    fn given_plan(&mut self) -> (Config, Option<PlanRow>) {
+        let (mut config, plan) = (self.config.clone(), self.p.plan.take());
+        if let Some(plan) = &plan {
+            plan.plan.apply(&mut config.practice);
+        }
+        (config, plan)
+    }
+
+    /// The settings with a plan of the player's, for one session.
+    async fn planned(&self, name: &str) -> Result<(Config, PlanRow), Stop> {
+        let mut config = self.config.clone();
+        let plan = find_plan(&self.p.store, &config.user, name).await?;
+        plan.plan.apply(&mut config.practice);
+        setup::check(&config, &self.chosen)?;
+        Ok((config, plan))
     }
 
     /// Runs a session to its end, and sees to what the player wants meanwhile. Why it ended.
@@ -171,8 +200,8 @@ impl Studio {
                         Reply::Pass(command) => pass(&commands, command),
                         Reply::Refuse(why) => self.p.stage.say(why),
                         Reply::Begin | Reply::BeginNext => {
-                            if let Control::Start { setup, user, .. } = wish {
-                                self.next = Some(Wish { setup, user });
+                            if let Control::Start { setup, user, plan } = wish {
+                                self.next = Some(Wish { setup, user, plan });
                                 pass(&commands, Command::StopVoice);
                             }
                         }
@@ -231,7 +260,9 @@ impl Studio {
                         heard.hear(&event);
                     }
                     let lead = heard.heard_since(origin);
-                    return Some(Begin { origin, lead, ..self.session(listening, Begun::ByPlaying) });
+                    let (config, plan) = self.given_plan();
+                    let begin = self.session(listening, Begun::ByPlaying);
+                    return Some(Begin { origin, lead, config, plan, ..begin });
                 }
                 Woken::Asked(wish, open) => {
                     if let Some(setup) = wish.setup
@@ -242,9 +273,23 @@ impl Studio {
                         }
                         continue;
                     }
-                    match self.open_for_session(open).await {
+                    let (config, plan) = match &wish.plan {
+                        None => self.given_plan(),
+                        Some(name) => match self.planned(name).await {
+                            Ok((config, plan)) => (config, Some(plan)),
+                            Err(stop) => {
+                                self.p.stage.say(stop.message);
+                                if let Some(open) = open {
+                                    open.close().await;
+                                }
+                                continue;
+                            }
+                        },
+                    };
+                    match self.open_for_session(&config, open).await {
                         Ok((listening, origin)) => {
-                            return Some(Begin { origin, ..self.session(listening, Begun::ByWish) });
+                            let begin = self.session(listening, Begun::ByWish);
+                            return Some(Begin { origin, config, plan, ..begin });
                         }
                         Err(stop) => self.p.stage.say(stop.message),
                     }
@@ -254,25 +299,27 @@ impl Studio {
     }
 
     /// The input of a session that was asked for: the one that is open, from now on, or a new one.
-    async fn open_for_session(&self, open: Option<Listening>) -> Result<(Listening, f64), Stop> {
+    async fn open_for_session(
+        &self,
+        config: &Config,
+        open: Option<Listening>,
+    ) -> Result<(Listening, f64), Stop> {
         if let Some(listening) = open {
             // A guitarist made of numbers starts anew, and aloud.
-            if listening::is_live(&self.chosen) && listening.fits(&Key::of(&self.config, &self.chosen)) {
+            if listening::is_live(&self.chosen) && listening.fits(&Key::of(config, &self.chosen)) {
                 let origin = listening.engine.live().read().t;
                 return Ok((listening, origin));
             }
             listening.close().await;
         }
-        self.opening(true)
+        self.opening(config, true)
             .await
-            .unwrap_or_else(|e| {
-                Err(Stop::new(crate::cli::exit::Exit::Failed, format!("the input could not be opened: {e}")))
-            })
+            .unwrap_or_else(|e| Err(Stop::new(Exit::Failed, format!("the input could not be opened: {e}"))))
             .map(|listening| (listening, 0.0))
     }
 
-    fn opening(&self, aloud: bool) -> JoinHandle<Result<Listening, Stop>> {
-        let (config, chosen) = (self.config.clone(), self.chosen.clone());
+    fn opening(&self, config: &Config, aloud: bool) -> JoinHandle<Result<Listening, Stop>> {
+        let (config, chosen) = (config.clone(), self.chosen.clone());
         let (player, gate) = (self.p.player.clone(), self.p.gate.clone());
         tokio::task::spawn_blocking(move || Listening::open(&config, &chosen, &player, &gate, aloud))
     }
@@ -297,14 +344,14 @@ impl Studio {
                     }
                 }
                 Some(command) = self.p.commands.recv() => match command {
-                    Command::TogglePause => break Woken::Asked(Wish { setup: None, user: None }, ears.open.take()),
+                    Command::TogglePause => break Woken::Asked(Wish::default(), ears.open.take()),
                     Command::ToggleMute => self.toggle_mute(),
                     Command::Quit => break Woken::Leave,
                     _ => {}
                 },
                 Some(wish) = self.p.wishes.recv() => match (course::reply(Phase::Idle, &wish), wish) {
-                    (Reply::Begin, Control::Start { setup, user, .. }) => {
-                        break Woken::Asked(Wish { setup, user }, ears.open.take());
+                    (Reply::Begin, Control::Start { setup, user, plan }) => {
+                        break Woken::Asked(Wish { setup, user, plan }, ears.open.take());
                     }
                     (Reply::Use, Control::Set { setup, user }) => {
                         if self.keep(setup, user).await {
@@ -361,7 +408,7 @@ impl Studio {
                 Err(e) => tracing::error!("the input could not be opened: {e}"),
             },
             None if ears.try_at.is_none_or(|at| tokio::time::Instant::now() >= at) => {
-                ears.opening = Some(self.opening(false));
+                ears.opening = Some(self.opening(&self.config, false));
             }
             None => {}
         }
@@ -438,6 +485,17 @@ impl Studio {
         let silence = LiveFrame { level_db: f32::NEG_INFINITY, ..LiveFrame::default() };
         self.p.stage.publish(&silence, scale.as_ref());
     }
+}
+
+/// A plan of a player's, by id or as `latest`.
+///
+/// # Errors
+/// There is none of that name; the store cannot be read.
+pub async fn find_plan(store: &Store, user: &str, name: &str) -> Result<PlanRow, Stop> {
+    store.plan(user, name).await.map_err(|e| {
+        let missing = matches!(e, StoreError::NotFound { .. } | StoreError::Ambiguous { .. });
+        Stop::because(if missing { Exit::NotFound } else { Exit::Data }, &e)
+    })
 }
 
 fn pass(commands: &mpsc::Sender<Command>, command: Command) {

@@ -198,6 +198,13 @@ pub fn command() -> Command {
                         .help("advice as text only"),
                 )
                 .arg(
+                    Arg::new("plan")
+                        .long("plan")
+                        .value_name("ID")
+                        .help_heading(heading::PRACTICE)
+                        .help("carry out a practice plan: its id, or latest (see `fretcoach plan`)"),
+                )
+                .arg(
                     Arg::new("no-hub")
                         .long("no-hub")
                         .action(ArgAction::SetTrue)

@@ -72,7 +72,11 @@ fn run(matches: &ArgMatches) -> Result<Exit, Stop> {
     let format = sub.try_get_one::<String>("format").ok().flatten().map_or("text", String::as_str);
     match name {
         "practice" => {
-            let wishes = practice::Wishes { plain: sub.get_flag("plain"), no_hub: sub.get_flag("no-hub") };
+            let wishes = practice::Wishes {
+                plain: sub.get_flag("plain"),
+                no_hub: sub.get_flag("no-hub"),
+                plan: sub.get_one::<String>("plan").cloned(),
+            };
             wait(practice::run(config, wishes))
         }
         "analyze" => {
