@@ -22,6 +22,10 @@
 //! - The clock of the music is the sample counter of the capture stream. Times in seconds on it run through notes,
 //!   windows, the store and the traces.
 //! - The **player** is one thread that owns the output device. A new utterance silences the one before.
+//! - A **recording** is fed from the loop by a ring ([`audio::tap`]) and written by a thread of its own ([`audio::recorder`]):
+//!   a disk that cannot keep up loses the recording, not the session.
+//! - The **Hub** sees the playing through one joint ([`hub::link`]): a latest-value view that [`app::stage`] fills, events, and
+//!   wishes, of which [`app::course`] says what they mean in which phase.
 //! - The **metronome** ([`audio::metronome`]) clicks at exact frames of the output; the loop finds the clicks in the input,
 //!   takes them out before the analyser ([`dsp::click`]), and tells the session when its beats were heard.
 //! - **Telemetry** delays neither playing nor advice: spans are stored in the background and delivered from the store.
@@ -29,7 +33,7 @@
 //! ## Layers: an import only points downwards (`tests/house.rs`)
 //! | layer | modules |
 //! |---|---|
-//! | 4 | [`cli`] (command line, display, report, tuner), [`app`] (wiring, the session actor, signals, ordered shutdown) |
+//! | 4 | [`cli`] (command line, display, report, tuner), [`app`] (wiring, [`app::studio`] with its sessions, signals, ordered shutdown) |
 //! | 3 actors | [`chat`] (questions in words: agent, graph, charts, Markdown), [`coach`] (live advice, offline coach, summary) |
 //! | 2 ports | [`audio`] (capture, loop, player, virtual guitarist), [`llm`], [`speech`], [`store`] (the only SQL), [`telemetry`] |
 //! | 1 | [`config`] (all settings), [`prompt`] (versioned templates), [`span`] (the one way to make a span), [`http`] (the one client) |
