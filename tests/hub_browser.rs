@@ -59,7 +59,7 @@ impl Daemon {
 }
 
 /// Every page, with the name of its pictures.
-const PAGES: [(&str, &str); 11] = [
+const PAGES: [(&str, &str); 13] = [
     ("live", "/"),
     ("tuner", "/tuner"),
     ("history", "/history"),
@@ -68,6 +68,8 @@ const PAGES: [(&str, &str); 11] = [
     ("compare", "/history/compare?sessions=latest"),
     ("plan", "/plan"),
     ("chat", "/chat"),
+    ("thread", "/chat/{thread}"),
+    ("graph", "/chat/graph"),
     ("users", "/users"),
     ("api", "/api"),
     ("missing", "/nowhere"),
@@ -86,12 +88,25 @@ async fn every_page_is_fit_to_be_seen() {
     browser.open(&daemon.page("/")).await;
     browser.until("notes to be judged", "return document.querySelectorAll('#recent li').length >= 5").await;
     browser.until("advice", "return document.getElementById('advice-source').textContent !== ''").await;
+    // Something to look at on the other pages: a session that is over, a plan, an answer.
+    browser.run(&fetch("/api/control", r#"{"do":"stop"}"#)).await;
+    browser.until("the end of the first session", &phase("ready")).await;
+    browser.run(&fetch("/api/plans", r#"{"ask":"today"}"#)).await;
+    let thread = browser.run(&fetch("/api/chats", r#"{"question":"what should I practise next?"}"#)).await;
+    browser.run(&fetch("/api/control", r#"{"do":"start"}"#)).await;
+    browser.until("the second session", &phase("playing")).await;
+    let first = browser
+        .run("return document.querySelector('#ended a')?.getAttribute('href') ?? '/history/latest'")
+        .await;
     let mut faults = Vec::new();
     for look in [DESKTOP, PHONE] {
         browser.look(look).await;
         for (name, path) in PAGES {
+            let path = path
+                .replace("/history/latest", first.as_str().expect("a path"))
+                .replace("{thread}", thread["chat"].as_str().expect("the answer names its thread"));
             browser.prefer("light", false).await;
-            browser.open(&daemon.page(path)).await;
+            browser.open(&daemon.page(&path)).await;
             browser.until(&format!("{path} to settle"), SETTLED).await;
             // A live page is worth a picture when it has something on it.
             if matches!(name, "live" | "tuner") {
@@ -122,6 +137,14 @@ async fn every_page_is_fit_to_be_seen() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     browser.close().await;
+}
+
+/// A script that posts JSON and returns the answer's.
+fn fetch(path: &str, body: &str) -> String {
+    format!(
+        "return fetch('{path}', {{ method: 'POST', headers: {{ 'content-type': 'application/json' }}, body: '{body}' }})\
+         .then(answer => answer.text()).then(text => text ? JSON.parse(text) : null)"
+    )
 }
 
 /// What `phase` says on the live page.

@@ -334,6 +334,14 @@ async fn the_address_of_the_other_end_decides_and_nothing_it_says() {
         .await;
     assert_eq!(foreign.status, 403, "nobody logs somebody else in");
 
+    // Players are added, and tokens made, at the machine alone.
+    let bearer = format!("Authorization: Bearer {token}");
+    for path in ["/users/add", "/users/token"] {
+        let request = hub.text(&format!("POST {path}"), &[&host, &bearer, kind], "name=mallory");
+        assert_eq!(hub.send_to(address, request).await.status, 403, "{path}");
+    }
+    assert!(!hub.store.users().await.expect("it reads").contains(&"mallory".to_owned()));
+
     // Guessing is slowed down, then refused for a while; another address is not.
     let mut last = 0;
     for guess in 0..11 {
@@ -408,6 +416,16 @@ async fn texts_of_players_and_models_are_never_markup() {
         span_id: None,
     }];
     hub.store.append(&begun.id, &Batch { advice: &advice, ..Batch::default() }).await.expect("it takes it");
+    let json = ["Host: HOST", "Content-Type: application/json"];
+    let wish = serde_json::json!({ "ask": "wish", "wish": format!("20 minutes {MARKUP}") }).to_string();
+    let plan = hub.ask("POST /api/plans", &json, &wish).await;
+    assert!(matches!(plan.status, 200 | 422), "{plan:?}");
+    let question =
+        serde_json::json!({ "question": format!("what should I practise next? {MARKUP}") }).to_string();
+    let chat = hub.ask("POST /api/chats", &json, &question).await;
+    let chat: serde_json::Value =
+        serde_json::from_str(&chat.body).unwrap_or_else(|e| panic!("{e}: {chat:?}"));
+    let thread = format!("GET /chat/{}", chat["chat"].as_str().unwrap_or("-"));
     let session = format!("GET /history/{}", begun.id);
     let named = "GET /history/%3Cscript%3Ehacked()%3C%2Fscript%3E";
     let searched =
@@ -422,6 +440,7 @@ async fn texts_of_players_and_models_are_never_markup() {
         searched,
         "GET /plan",
         "GET /chat",
+        &thread,
         "GET /tuner",
     ] {
         let answer = hub.ask(line, &["Host: HOST", "Accept: text/html"], "").await;

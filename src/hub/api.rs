@@ -170,6 +170,33 @@ pub const ENDPOINTS: &[Endpoint] = &[
         body: "",
         answer: "the plan as it is now; 409 when it was decided before",
     },
+    get_("/api/chats", "your conversations with the coach, the latest first", "the threads"),
+    Endpoint {
+        method: "POST",
+        path: "/api/chats",
+        says: "asks the coach a question, in a new conversation (`chat` null) or in one that goes on",
+        query: &[],
+        body: r#"{"question":"what should I practise next?","chat":null}"#,
+        answer: "the answer with its queries and charts; asked for `text/event-stream`, events as it is written",
+    },
+    get_("/api/chats/graph", "the agent's graph: nodes, decisions, limits", "the graph"),
+    get_("/api/chats/{id}", "one conversation in full", "its messages"),
+    Endpoint {
+        method: "DELETE",
+        path: "/api/chats/{id}",
+        says: "deletes a conversation for good",
+        query: &[],
+        body: "",
+        answer: "204",
+    },
+    Endpoint {
+        method: "POST",
+        path: "/api/chats/{id}/{seq}/plan",
+        says: "saves the practice plan that an answer proposed",
+        query: &[],
+        body: "",
+        answer: "the plan",
+    },
     get_("/api/users", "who you are, and (on this machine) whom you may switch to", "`current`, `users`"),
 ];
 
