@@ -416,44 +416,6 @@ impl Store {
         })
         .transpose()
     }
-
-    /// Deletes a session of this player with its notes, windows, advice and the row of its recording, for good. True
-    /// when there was one.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub async fn forget_session(&self, user: &str, session: &str) -> Result<bool, StoreError> {
-        let gone =
-            sql("DELETE FROM sessions WHERE user_id = (SELECT id FROM users WHERE name = $1) AND id = $2")
-                .bind(user)
-                .bind(session)
-                .execute(self.writer())
-                .await?;
-        Ok(gone > 0)
-    }
-
-    /// The recording of a session of this player, if its sound was kept.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn recording_of(&self, user: &str, session: &str) -> Result<Option<Recorded>, StoreError> {
-        let row = sql("SELECT r.file, r.sample_rate, r.from_s, r.seconds, r.bytes FROM recordings r \
-             JOIN sessions s ON s.id = r.session_id \
-             WHERE s.user_id = (SELECT id FROM users WHERE name = $1) AND s.id = $2")
-        .bind(user)
-        .bind(session)
-        .optional(self.reader())
-        .await?;
-        row.map(|row| {
-            Ok(Recorded {
-                file: self.get(&row, "file")?,
-                from_s: self.get(&row, "from_s")?,
-                seconds: self.get(&row, "seconds")?,
-                bytes: self.count(&row, "bytes")?,
-            })
-        })
-        .transpose()
-    }
 }
 
 /// The plan that a session carried out.
@@ -467,20 +429,6 @@ pub struct CarriedOut {
     pub plan_json: String,
     /// What came of it, as JSON; `None`: not told yet.
     pub outcome_json: Option<String>,
-}
-
-/// The sound of a session, where it was kept.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Recorded {
-    /// Name of the file, below `recordings` of the data folder of the device that made it.
-    #[serde(skip)]
-    pub file: String,
-    /// The session's clock at its first sample, seconds.
-    pub from_s: f64,
-    /// Length, seconds.
-    pub seconds: f64,
-    /// Size.
-    pub bytes: u64,
 }
 
 #[cfg(test)]

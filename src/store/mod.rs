@@ -51,7 +51,7 @@ use db::{Db, Field, Row, Tx, sql};
 pub use calibrations::{CalibrationRow, DevicePair};
 pub use chats::{ChatMessageRow, ChatRow, NewMessage};
 pub use error::StoreError;
-pub use history::{CarriedOut, Choices, Recorded, SessionBrief, SessionPage, SessionQuery, SortBy};
+pub use history::{CarriedOut, Choices, SessionBrief, SessionPage, SessionQuery, SortBy};
 pub use ids::{AdviceId, ChatId, InstanceId, PlanId, SessionId, UserId};
 pub use lock::{CaptureLock, LockError};
 pub use plans::{PlanRow, PlanStatus, Practised};

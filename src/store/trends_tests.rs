@@ -2,9 +2,9 @@ use jiff::civil::date;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dsp::event::{ChordEvent, NoteEvent, PitchClasses, Technique};
-use crate::practice::types::{Facts, JudgedChord, JudgedNote, Summary};
-use crate::store::{Batch, NewSession, SessionId, SessionQuery, SortBy, Store};
+use crate::dsp::event::{NoteEvent, Technique};
+use crate::practice::types::{Facts, JudgedNote, Summary};
+use crate::store::{Batch, NewSession, SessionId, Store};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -26,20 +26,6 @@ fn judged(onset: f64, midi: u8, right: bool, gated: bool) -> JudgedNote {
         gated,
     };
     JudgedNote { note, in_scale: Some(true), deviation_ms: None, place: None, right, reason: None }
-}
-
-fn chord(onset: f64) -> JudgedChord {
-    let chord = ChordEvent {
-        onset,
-        offset: onset + 1.0,
-        t: onset,
-        classes: PitchClasses(0b1001_0001),
-        bass: None,
-        level_db: -12.0,
-        confidence: 0.9,
-        gated: false,
-    };
-    JudgedChord { chord, in_scale: None, deviation_ms: None }
 }
 
 fn summary(overall: Option<f64>) -> Summary {
@@ -90,120 +76,6 @@ async fn play(
         store.finish_session(&id, &summary(overall), at(when) + 60.seconds()).await.unwrap();
     }
     id
-}
-
-async fn ids(store: &Store, query: SessionQuery) -> (Vec<String>, u64) {
-    let page = store.session_page(&query).await.unwrap();
-    (page.sessions.into_iter().map(|s| s.id).collect(), page.total)
-}
-
-fn of_ada() -> SessionQuery {
-    SessionQuery { user: "ada".into(), limit: 10, ..SessionQuery::default() }
-}
-
-#[tokio::test]
-async fn the_table_filters_sorts_and_pages() {
-    let store = Store::memory().await.unwrap();
-    let a = play(&store, "ada", "2026-03-01T10:00:00Z", "A minor", &[true, false], Some(Some(70.0))).await;
-    let b = play(&store, "ada", "2026-03-02T10:00:00Z", "E blues", &[true; 5], Some(Some(90.0))).await;
-    let c = play(&store, "ada", "2026-03-03T10:00:00Z", "", &[true, false, true], Some(None)).await;
-    let d = play(&store, "ada", "2026-03-04T10:00:00Z", "A minor", &[false; 4], None).await;
-    play(&store, "bob", "2026-03-02T10:00:00Z", "A minor", &[true; 9], Some(Some(99.0))).await;
-    let [a, b, c, d] = [a, b, c, d].map(|id| id.to_string());
-    let all = |list: &[&String]| list.iter().map(|s| (*s).clone()).collect::<Vec<_>>();
-
-    assert_eq!(ids(&store, of_ada()).await, (all(&[&d, &c, &b, &a]), 4));
-    let by = |sort, ascending| SessionQuery { sort, ascending, ..of_ada() };
-    // What was not measured comes last, however it is sorted; a running session has its notes all the same.
-    assert_eq!(ids(&store, by(SortBy::Overall, false)).await.0, all(&[&b, &a, &d, &c]));
-    assert_eq!(ids(&store, by(SortBy::Overall, true)).await.0, all(&[&a, &b, &c, &d]));
-    assert_eq!(ids(&store, by(SortBy::Notes, true)).await.0, all(&[&a, &c, &d, &b]));
-    assert_eq!(ids(&store, by(SortBy::Right, true)).await.0, all(&[&a, &c, &b, &d]));
-    for sort in SortBy::ALL {
-        assert_eq!(ids(&store, by(sort, false)).await.1, 4, "{sort:?}");
-    }
-    assert_eq!(
-        ids(&store, SessionQuery { scale: Some("A minor".into()), ..of_ada() }).await.0,
-        all(&[&d, &a])
-    );
-    assert_eq!(ids(&store, SessionQuery { scale: Some(String::new()), ..of_ada() }).await.0, all(&[&c]));
-    assert_eq!(ids(&store, SessionQuery { least_notes: Some(4), ..of_ada() }).await.0, all(&[&d, &b]));
-    assert_eq!(ids(&store, SessionQuery { mode: Some("ai".into()), ..of_ada() }).await.0, all(&[&d, &b]));
-    assert_eq!(
-        ids(&store, SessionQuery { deployment: Some("fretcoach-portable".into()), ..of_ada() }).await.1,
-        1
-    );
-    assert_eq!(ids(&store, SessionQuery { text: Some("BLUE".into()), ..of_ada() }).await.0, all(&[&b]));
-    assert_eq!(ids(&store, SessionQuery { text: Some("%".into()), ..of_ada() }).await.1, 0);
-    let days = SessionQuery {
-        from: Some(at("2026-03-02T00:00:00Z")),
-        until: Some(at("2026-03-03T10:00:00Z")),
-        ..of_ada()
-    };
-    assert_eq!(ids(&store, days).await.0, all(&[&b]));
-    assert_eq!(ids(&store, SessionQuery { limit: 2, offset: 2, ..of_ada() }).await, (all(&[&b, &a]), 4));
-    assert_eq!(ids(&store, SessionQuery { limit: 2, offset: 20, ..of_ada() }).await, (vec![], 4));
-    assert_eq!(ids(&store, SessionQuery { user: "nobody".into(), ..of_ada() }).await, (vec![], 0));
-    let choices = store.choices("ada").await.unwrap();
-    assert_eq!(choices.scales, ["A minor", "E blues"]);
-    assert_eq!(choices.modes, ["ai", "manual"]);
-}
-
-#[tokio::test]
-async fn a_session_is_in_figures_while_it_runs_and_after() {
-    let store = Store::memory().await.unwrap();
-    let id = play(&store, "ada", "2026-03-04T10:00:00Z", "A minor", &[true, true, false], None).await;
-    store
-        .append(
-            &id,
-            &Batch { chords: &[chord(7.0)], notes: &[judged(5.5, 60, true, true)], ..Batch::default() },
-        )
-        .await
-        .unwrap();
-    let running = store.briefs("ada", &[id.to_string()]).await.unwrap().remove(0);
-    assert!(running.running && running.end.is_none());
-    let expected = Tally {
-        note_count: 4,
-        judged_count: 3,
-        right_count: 2,
-        practice_s: 8.0,
-        pitches: vec![
-            PitchTally { midi: 57, judged: 2, right: 1 },
-            PitchTally { midi: 58, judged: 1, right: 1 },
-        ],
-        ..Tally::default()
-    };
-    assert_eq!(running.tally, expected);
-    let figures = store.figures("ada", None, None).await.unwrap().remove(0);
-    assert_eq!((figures.note_count, figures.practice_s), (4, 8.0), "counted on the spot");
-
-    store.finish_session(&id, &summary(Some(80.0)), at("2026-03-04T10:01:00Z")).await.unwrap();
-    let ended = store.briefs("ada", &[id.to_string()]).await.unwrap().remove(0);
-    let expected = Tally { mean_abs_cents: Some(6.5), timing_sd_ms: Some(21.0), bpm: Some(88.0), ..expected };
-    assert_eq!((ended.tally, ended.end.as_deref()), (expected, Some("finished")));
-    assert_eq!(store.pitches("ada", None, None, Some("A minor")).await.unwrap()[0].judged, 2);
-    assert!(store.pitches("ada", None, None, Some("E blues")).await.unwrap().is_empty());
-
-    // More notes after all: the figures follow.
-    store.append(&id, &Batch { notes: &[judged(9.0, 60, true, false)], ..Batch::default() }).await.unwrap();
-    assert_eq!(store.briefs("ada", &[id.to_string()]).await.unwrap()[0].tally.judged_count, 4);
-    assert_eq!(store.figures("ada", None, None).await.unwrap()[0].judged_count, 4);
-    assert_eq!(store.session(&id.to_string()).await.unwrap().note_count, 5);
-    assert_eq!(store.pitches("ada", None, None, None).await.unwrap().len(), 3);
-    assert_eq!((store.tally_missing().await.unwrap(), store.tally_missing().await.unwrap()), (1, 0));
-    assert_eq!(store.pitches("ada", None, None, None).await.unwrap().len(), 3);
-}
-
-#[tokio::test]
-async fn nobody_sees_anothers_session() {
-    let store = Store::memory().await.unwrap();
-    let id =
-        play(&store, "bob", "2026-03-04T10:00:00Z", "A minor", &[true], Some(Some(80.0))).await.to_string();
-    assert!(store.briefs("ada", std::slice::from_ref(&id)).await.unwrap().is_empty());
-    assert!(store.figures("ada", None, None).await.unwrap().is_empty());
-    assert!(store.pitches("ada", None, None, None).await.unwrap().is_empty());
-    assert!(store.recording_of("ada", &id).await.unwrap().is_none());
-    assert_eq!(store.choices("ada").await.unwrap(), Default::default());
 }
 
 fn figures(when: &str, overall: Option<f64>, practice_s: f64) -> SessionFigures {

@@ -27,8 +27,8 @@ use serde_json::json;
 
 use crate::hub::{Hub, HubError, Viewer, page};
 use crate::store::{
-    self, Figure, PROGRESS_DAYS, Progress, STREAK_DAY_S, SessionBrief, SessionFigures, SessionQuery, SortBy,
-    Step,
+    self, Figure, PROGRESS_DAYS, Progress, STREAK_DAY_S, SessionBrief, SessionFigures, SessionId,
+    SessionQuery, SortBy, Step,
 };
 use words::{clock, duration_words, encode, score_cell, when};
 
@@ -376,11 +376,9 @@ async fn delete_sessions(hub: &Hub, viewer: &Viewer, ids: &[String]) -> Result<(
         return Err(HubError { status: axum::http::StatusCode::CONFLICT, said });
     }
     for session in &sessions {
-        let recording = hub.store().recording_of(&viewer.user, &session.id).await?;
-        hub.store().forget_session(&viewer.user, &session.id).await?;
-        if let Some(recording) = recording {
-            sound::forget(hub, &recording).await;
-        }
+        let id: SessionId =
+            session.id.parse().map_err(|_| HubError::not_found("there is no such session"))?;
+        hub.store().delete_session(&id).await?;
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ async fn one(viewer: Viewer, State(hub): State<Hub>, Path(id): Path<String>) -> 
     let windows = store.windows(&row.id).await?;
     let advice = store.advice(&row.id).await?;
     let gaps = store.gaps(&row.id).await?;
-    let recording = store.recording_of(&viewer.user, &brief.id).await?;
+    let recording = store.recording(&row.id).await?;
     let cost = total_cost(&windows);
     let windows: Vec<_> = windows
         .iter()
@@ -103,7 +103,7 @@ async fn one(viewer: Viewer, State(hub): State<Hub>, Path(id): Path<String>) -> 
         gaps.iter().map(|g| json!({ "from_s": g.from, "to_s": g.to, "cause": g.cause })).collect();
     let answer = json!({
         "session": brief, "summary": row.summary, "trace_id": row.trace_id, "windows": windows, "advice": advice,
-        "gaps": gaps, "recording": recording, "cost": cost,
+        "gaps": gaps, "recording": recording.map(|r| json!({ "from_s": r.from_s, "seconds": r.seconds, "bytes": r.bytes })), "cost": cost,
     });
     Ok(Json(answer).into_response())
 }
@@ -147,7 +147,7 @@ async fn show(
     let windows = store.windows(&row.id).await?;
     let advice = store.advice(&row.id).await?;
     let gaps = store.gaps(&row.id).await?;
-    let recording = store.recording_of(&viewer.user, &brief.id).await?;
+    let recording = store.recording(&row.id).await?;
     let here = match recording.as_ref().and_then(|r| sound::file(&hub, r)) {
         Some(path) => tokio::fs::try_exists(&path).await.unwrap_or(false),
         None => false,

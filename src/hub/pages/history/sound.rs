@@ -12,23 +12,18 @@ use tower_http::services::ServeFile;
 
 use super::found_one;
 use crate::hub::{Hub, HubError, Viewer};
-use crate::store::Recorded;
-
-/// Folder of the recordings in the data folder.
-const FOLDER: &str = "recordings";
+use crate::store::{RECORDINGS, RecordingRow};
 
 pub(super) fn routes() -> Router<Hub> {
     Router::new().route("/api/sessions/{id}/recording", get(play))
 }
 
 /// Where the file of a recording lies on this machine; `None` for a name that leads elsewhere.
-pub(super) fn file(hub: &Hub, recording: &Recorded) -> Option<PathBuf> {
-    let name = Path::new(&recording.file);
-    let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
-    let folder = hub.store().folder().map_or_else(|| hub.config().data_dir.clone(), Path::to_path_buf);
-    // Written with or without its folder.
-    let name = name.strip_prefix(FOLDER).unwrap_or(name);
-    (plain && !name.as_os_str().is_empty()).then(|| folder.join(FOLDER).join(name))
+pub(super) fn file(hub: &Hub, recording: &RecordingRow) -> Option<PathBuf> {
+    let mut parts = Path::new(&recording.file).components();
+    let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else { return None };
+    let folder = hub.store().folder().unwrap_or(&hub.config().data_dir);
+    Some(folder.join(RECORDINGS).join(name))
 }
 
 async fn play(
@@ -38,8 +33,12 @@ async fn play(
     request: Request,
 ) -> Result<Response, HubError> {
     let session = found_one(&hub, &viewer, &id).await?;
-    let recording = hub.store().recording_of(&viewer.user, &session.id).await?;
-    let recording = recording.ok_or_else(|| HubError::not_found("the sound of this session was not kept"))?;
+    let id = session.id.parse().map_err(|_| HubError::not_found("there is no such session"))?;
+    let recording = hub
+        .store()
+        .recording(&id)
+        .await?
+        .ok_or_else(|| HubError::not_found("the sound of this session was not kept"))?;
     let away = || HubError::not_found("the recording lies on the device that made it, not here");
     let path = file(&hub, &recording).ok_or_else(away)?;
     let answer = ServeFile::new(&path).try_call(request).await.map_err(|e| HubError {
@@ -53,14 +52,4 @@ async fn play(
     answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("audio/flac"));
     answer.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));
     Ok(answer)
-}
-
-/// Removes the file of a deleted session. One that is not here is no fault: it lies on another device.
-pub(super) async fn forget(hub: &Hub, recording: &Recorded) {
-    let Some(path) = file(hub, recording) else { return };
-    match tokio::fs::remove_file(&path).await {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!("the recording {} could not be removed: {error}", path.display()),
-    }
 }
