@@ -240,6 +240,20 @@ async fn deletions_are_copied_and_nothing_comes_back() {
 }
 
 #[tokio::test]
+async fn what_was_stored_before_the_end_is_copied_at_the_end() {
+    let url = postgres::shared().database();
+    let (_dir, store) = local().await;
+    for n in 0..3 {
+        let handle = copy::start(&store, &url);
+        caught_up(&store, &handle).await;
+        full_session(&store, "ada", n * 100, 30).await;
+        handle.stop(PATIENCE).await;
+        assert_eq!(store.copy_waiting().await.unwrap(), 0);
+    }
+    assert_eq!(everything(&Store::connect(&url).await.unwrap()).await, everything(&store).await);
+}
+
+#[tokio::test]
 async fn a_new_empty_database_gets_everything() {
     let (_dir, store) = local().await;
     full_session(&store, "ada", 0, 50).await;

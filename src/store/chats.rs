@@ -217,15 +217,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the thread is not there or not this player's.
     pub async fn delete_chat(&self, user: &str, chat: ChatId) -> Result<(), StoreError> {
-        let gone =
-            sql("DELETE FROM chats WHERE id = $1 AND user_id = (SELECT id FROM users WHERE name = $2)")
-                .bind(chat.to_string())
-                .bind(user)
-                .execute(self.writer())
-                .await?;
-        if gone == 0 {
-            return Err(StoreError::NotFound { what: "chat", name: chat.to_string(), list: LIST });
+        let id = chat.to_string();
+        let mut tx = self.begin().await?;
+        let theirs = sql(
+            "SELECT 1 AS n FROM chats WHERE id = $1 AND user_id = (SELECT id FROM users WHERE name = $2)",
+        )
+        .bind(&id)
+        .bind(user)
+        .optional(&mut tx)
+        .await?;
+        if theirs.is_none() {
+            return Err(StoreError::NotFound { what: "chat", name: id, list: LIST });
         }
+        self.bury(&mut tx, "chats", &id, micros(Timestamp::now())).await?;
+        sql("DELETE FROM chats WHERE id = $1").bind(&id).execute(&mut tx).await?;
+        tx.commit().await?;
         Ok(())
     }
 

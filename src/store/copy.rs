@@ -177,6 +177,8 @@ impl Worker {
                 copy.meet().await?;
                 met = Some(Instant::now());
             }
+            // Asked before the look into the queue: what was stored until then is copied still.
+            let ending = self.stop.is_cancelled();
             let copied = copy.step().await?;
             let waiting = self.local.copy_waiting().await?;
             self.told.send_if_modified(|s| {
@@ -186,8 +188,11 @@ impl Worker {
                 s.caught_up = waiting == 0;
                 *s != before
             });
-            if copied == 0 && (self.stop.is_cancelled() || self.pause(LOOK_EVERY).await) && waiting == 0 {
-                return Ok(());
+            if copied == 0 {
+                if ending {
+                    return Ok(());
+                }
+                self.pause(LOOK_EVERY).await;
             }
         }
     }

@@ -17,9 +17,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
-use sqlx::{
-    AssertSqlSafe, Column as _, Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Transaction, Type,
-};
+use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Transaction, Type};
 
 use super::StoreError;
 
@@ -49,15 +47,6 @@ impl Db {
 
     pub(super) fn postgres(pool: PgPool, place: &Path) -> Self {
         Self { pool: Pool::Postgres(pool), place: Arc::new(place.to_path_buf()) }
-    }
-
-    /// The file behind it, for what only SQLite can do.
-    #[allow(dead_code)]
-    pub(super) fn as_sqlite(&self) -> Option<&SqlitePool> {
-        match &self.pool {
-            Pool::Sqlite(pool) => Some(pool),
-            Pool::Postgres(_) => None,
-        }
     }
 
     /// The server behind it, for what only Postgres can do.
@@ -362,15 +351,6 @@ impl Row {
         match self {
             Self::Sqlite(row) => row.try_get(index),
             Self::Postgres(row) => row.try_get(index),
-        }
-    }
-
-    /// Names of the columns, in order.
-    #[allow(dead_code)]
-    pub(super) fn columns(&self) -> Vec<&str> {
-        match self {
-            Self::Sqlite(row) => row.columns().iter().map(|c| c.name()).collect(),
-            Self::Postgres(row) => row.columns().iter().map(|c| c.name()).collect(),
         }
     }
 }

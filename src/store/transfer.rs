@@ -465,10 +465,7 @@ impl Import<'_> {
         let mut tx = self.store.begin().await?;
         let user_id = match self.users.get(&user) {
             Some(id) => id.clone(),
-            None => {
-                let id = self.store.user_id(&mut tx, &user, Timestamp::now()).await?;
-                id
-            }
+            None => self.store.user_id(&mut tx, &user, Timestamp::now()).await?,
         };
         row[table.place("user_id")] = Value::Text(Some(user_id));
         let id = match &row[table.place(table.key[0])] {
@@ -555,14 +552,13 @@ mod tests {
     #[test]
     fn numbers_come_back_to_the_last_bit() {
         for x in [0.420_000_000_000_000_04, 0.1 + 0.2, 1e-300, -7.5, 5.0, f64::MAX, f64::MIN_POSITIVE] {
-            let mut row =
+            let row =
                 vec![Value::Text(Some("s".into())), Value::Int(Some(1)), x.into(), x.into(), "c".into()];
             let mut out = Vec::new();
             JsonLines { out: &mut out, path: Path::new("x") }.row(&tables::GAPS, None, &row).unwrap();
             let (table, _, back) = parse(std::str::from_utf8(&out).unwrap()).unwrap().unwrap();
             assert_eq!(table.name, "gaps");
             assert_eq!(back, row, "{x:?}");
-            row.clear();
         }
     }
 
