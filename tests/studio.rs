@@ -289,6 +289,36 @@ fn the_recording_of_a_killed_session_can_be_played() {
     assert_sounds_where_the_notes_are(&program, &id);
 }
 
+#[test]
+fn a_plan_is_carried_out_linked_and_followed_up() {
+    let program = Program::fretcoach();
+    program.run(&["plan"]).ok();
+    let mut daemon = Daemon::start(&program, &["--plan", "latest"]);
+    let view = daemon.until_notes(3);
+    let (session, plan) = (view["session"].as_str().expect("an id"), view["plan"].as_str().expect("an id"));
+    daemon.running.wait_for("exercise 1 of ", SOON);
+    daemon.wish(&json!({ "do": "stop" }));
+    let idle = daemon.until_phase("idle");
+    assert_eq!(
+        (&idle["plan"], &idle["setup"]["minutes"]),
+        (&Value::Null, &json!(0.0)),
+        "the plan was that session's"
+    );
+    let said = daemon.leave();
+    assert_eq!(Kept::read(&program, session).0["session"]["mode"], "ai");
+    let id = session.parse().expect("an id");
+    let (linked, row) = store(&program, async |store| {
+        let linked = store.plan_of(&id).await.expect("an answer").map(|p| p.to_string());
+        (linked, store.plan("default", plan).await.expect("the plan"))
+    });
+    assert_eq!(linked.as_deref(), Some(plan));
+    let outcome = row.outcome.expect("it was followed up");
+    assert_eq!(outcome.session, session);
+    assert!(said.contains(&outcome.said), "{said}");
+    let unknown = program.run(&["practice", "--plain", "--input", "demo", "--plan", "0199aaaa"]);
+    assert_eq!(unknown.code(), Some(8), "{unknown:?}");
+}
+
 /// Colours that a lamp was told, with their times.
 type Told = Arc<Mutex<Vec<(Instant, Value)>>>;
 

@@ -1,7 +1,7 @@
 //! The metronome of a session: starts and stops it, counts in, and tells the judge where its beats are in the input.
 
-use crate::audio::metronome::{Metronome, Stretch};
 use crate::audio::metronome::ear::Link;
+use crate::audio::metronome::{Metronome, Stretch};
 use crate::audio::player::Player;
 use crate::audio::supervisor::StreamInfo;
 use crate::cli::screen::BeatView;
