@@ -412,3 +412,7 @@ async fn found_one(hub: &Hub, viewer: &Viewer, id: &str) -> Result<SessionBrief,
     }
     Ok(found(hub, viewer, &[id.to_owned()]).await?.remove(0))
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -131,8 +131,7 @@ pub(super) fn facts(f: &Facts) -> Vec<(&'static str, String)> {
             behind => format!("{behind:.0} ms behind"),
         }),
     );
-    say("Tempo", f.bpm.map(|b| format!("{b:.0} bpm")));
-    say("Played", f.subdivision.clone().filter(|s| !s.is_empty()));
+    say("Rhythm", f.subdivision.clone().filter(|s| !s.is_empty()));
     say(
         "Tendency",
         f.tendency.map(|t| {
