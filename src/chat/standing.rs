@@ -324,7 +324,7 @@ fn comparison(sessions: &Rows, compared: &Rows) -> String {
         out.push_str(&format!(" The largest gain is in {name} (+{:.0}).", last - average));
     }
     if let Some((name, last, average)) = worst {
-        out.push_str(&format!(" {name} fell behind ({:.0}).", last - average));
+        out.push_str(&format!(" Weaker than usual: {name} ({:.0}).", last - average));
     }
     out.push_str(&format!(
         "\n\n| | last session | average of {} before | difference |\n|---|---:|---:|---:|\n",

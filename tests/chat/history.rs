@@ -104,10 +104,13 @@ fn player(
              {end}, {seconds}, '{mark}Relax the picking hand.', 'offline')"
         ));
     }
+    let plan = format!(
+        r#"{{"scale": "A minor pentatonic", "type": "mend", "focus": "timing_stability", "tempo": 80.0, "strictness": 0.5, "sensitivity": 0.5, "minutes": 10, "exercises": [{{"title": "Eighths", "how": "On the click.", "minutes": 10, "tempo": 80.0, "speed_trainer": null}}], "reasoning": "{mark}Timing is weakest."}}"#
+    );
     all.push(format!(
         "INSERT INTO plans (id, user_id, created_at, source, status, decided_at, scale, focus, plan_json) VALUES \
          ('018f0000-0000-7000-9000-00000000000{n}', '{user}', {}, 'offline', 'done', 0, '{mark}A minor pentatonic', \
-         '{mark}timing', '{{}}')",
+         '{mark}timing', '{plan}')",
         noon(3)
     ));
 }
