@@ -154,7 +154,7 @@ fn kind_in(text: &str) -> Option<ScaleKind> {
         words.windows(n).find_map(|run| {
             let last = run.last()?;
             let before = |w: &&str| KINDS.iter().chain(&["harmonic", "melodic"]).any(|k| w.starts_with(k));
-            let named = KINDS.iter().any(|k| last.starts_with(k)) && run.iter().all(|w| before(w));
+            let named = KINDS.iter().any(|k| last.starts_with(k)) && run.iter().all(before);
             let run = run.join(" ");
             match Scale::parse(&run) {
                 Err(ScaleError::NoRoot { .. }) if named => {
