@@ -354,16 +354,9 @@ impl Studio {
                         break Woken::Asked(Wish { setup, user, plan }, ears.open.take());
                     }
                     (Reply::Use, Control::Set { setup, user }) => {
-                        if self.keep(setup, user).await {
-                            self.show_idle();
-                            let key = Key::of(&self.config, &self.chosen);
-                            if let Some(old) = ears.open.take_if(|open| !open.fits(&key)) {
-                                old.close().await;
-                            }
-                            if ears.open.is_none() {
-                                ears = Ears::default();
-                                auto = Autostart::new(true);
-                            }
+                        let kept = self.keep(setup, user).await;
+                        if kept && self.reopen(&mut ears).await {
+                            auto = Autostart::new(armed);
                         }
                     }
                     (Reply::Pass(Command::ToggleMute), _) => self.toggle_mute(),
@@ -382,6 +375,17 @@ impl Studio {
             *open = opening.await.ok().and_then(Result::ok);
         }
         woken
+    }
+
+    /// After a change of the setup: closes an input that does not fit it any more. True when another is to be opened.
+    async fn reopen(&self, ears: &mut Ears) -> bool {
+        self.show_idle();
+        let key = Key::of(&self.config, &self.chosen);
+        if let Some(old) = ears.open.take_if(|open| !open.fits(&key)) {
+            old.close().await;
+        }
+        (ears.try_at, ears.trouble) = (None, None);
+        ears.open.is_none()
     }
 
     /// Opens the input, or opens it anew.
