@@ -66,10 +66,10 @@ async fn one(
     let session = NewSession {
         id: SessionId::new(),
         user: user.into(),
-        deployment: if n % 9 == 0 { "fretcoach-portable" } else { "fretcoach-studio" }.into(),
-        mode: if n % 3 == 0 { "ai" } else { "manual" }.into(),
-        scale: (n % 11 != 0).then(|| name.into()),
-        bpm: (n % 2 == 0).then_some(80.0 + (n % 40) as f64),
+        deployment: if n.is_multiple_of(9) { "fretcoach-portable" } else { "fretcoach-studio" }.into(),
+        mode: if n.is_multiple_of(3) { "ai" } else { "manual" }.into(),
+        scale: (!n.is_multiple_of(11)).then(|| name.into()),
+        bpm: (n.is_multiple_of(2)).then_some(80.0 + (n % 40) as f64),
         started_at,
         input: "Focusrite Scarlett Solo".into(),
         config_json: config_json.into(),
@@ -82,8 +82,11 @@ async fn one(
     let windows: Vec<WindowRecord> =
         (0..(seconds / WINDOW).ceil() as u32).map(|index| window(index, skill, started_at, chance)).collect();
     let advice: Vec<AdviceRow> = windows.iter().map(|w| advice(w, chance)).collect();
-    let gaps =
-        if n % 20 == 0 { vec![GapRow { from: 12.0, to: 13.5, cause: "stalled".into() }] } else { Vec::new() };
+    let gaps = if n.is_multiple_of(20) {
+        vec![GapRow { from: 12.0, to: 13.5, cause: "stalled".into() }]
+    } else {
+        Vec::new()
+    };
     let batch = Batch { notes: &notes, chords: &[], windows: &windows, advice: &advice, gaps: &gaps };
     store.append(&session.id, &batch).await?;
     let scores = scores(skill, chance);
@@ -138,7 +141,7 @@ fn note(i: usize, scale: &Scale, skill: f64, chance: &mut Chance) -> JudgedNote 
         note,
         in_scale: Some(in_scale),
         deviation_ms: Some(deviation),
-        place: Some(if i % 2 == 0 { 0.0 } else { 0.5 }),
+        place: Some(if i.is_multiple_of(2) { 0.0 } else { 0.5 }),
         right: reason.is_none() && !gated,
         reason,
     }

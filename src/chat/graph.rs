@@ -1,6 +1,6 @@
 //! The agent's graph as data: what it can do, what decides where it goes next, and how far it may go.
 //!
-//! The turn ([`super::turn`]) does nothing but visit a node and look up here where its outcome leads; the page
+//! The turn (`turn`) does nothing but visit a node and look up here where its outcome leads; the page
 //! `/chat/graph` draws the same table, and every turn's trace carries it.
 
 use std::time::Duration;
@@ -72,7 +72,7 @@ macro_rules! nodes {
 nodes! {
     Question "question" Ends "question" (0, 1) "The player asks.";
     Intent "intent" Decision "about practice?" (1, 1) "Decides whether the question is about practice: by its words, and where they do not tell, by a small question to the model.";
-    Decline "decline" Answer "decline" (1, 3) "Says that it answers only about practice.";
+    Decline "decline" Answer "decline" (1, 5) "Says that it answers only about practice.";
     HasModel "has_model" Decision "a model?" (2, 1) "Looks whether a language model is configured.";
     Standing "standing" Answer "standing question" (2, 3) "Answers the standing questions from fixed queries, without a model; says so when a question is none of them.";
     Agent "agent" Agent "coach" (3, 1) "The language model answers, or calls tools.";
@@ -82,7 +82,7 @@ nodes! {
     Query "execute_sql_query" Tool "execute_sql_query" (5, 1) "Runs one SELECT over the player's own rows; what is refused comes back as an error to learn from.";
     Plan "propose_practice_plan" Tool "propose_practice_plan" (5, 2) "Checks a practice plan, and shows it with a button that saves it.";
     Chart "chart" Decision "worth a chart?" (3, 4) "Makes a chart from the rows of the last query when the question is about progress or comparison.";
-    Answer "answer" Ends "answer" (4, 4) "The answer is kept, with its queries, chart and cost.";
+    Answer "answer" Ends "answer" (4, 5) "The answer is kept, with its queries, chart and cost.";
 }
 
 /// What came of a visit.
@@ -207,8 +207,8 @@ pub fn json(limits: &Limits) -> Value {
 }
 
 /// Width of a box and the distance of columns, in units of the drawing.
-const BOX: (i64, i64) = (150, 44);
-const COLUMN: i64 = 190;
+const BOX: (i64, i64) = (168, 44);
+const COLUMN: i64 = 250;
 const ROW: i64 = 96;
 const MARGIN: i64 = 24;
 

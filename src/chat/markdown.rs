@@ -250,7 +250,7 @@ mod tests {
             let known = TAGS.contains(&name)
                 || ["th scope=\"col\"", "th scope=\"col\" class=\"number\"", "td class=\"number\""]
                     .contains(&name)
-                || name == "div class=\"scrolls\" tabindex=\"0\""
+                || name == "div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\""
                 || name
                     .strip_prefix("ol start=\"")
                     .is_some_and(|n| n.trim_end_matches('"').parse::<u64>().is_ok())

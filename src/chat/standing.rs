@@ -174,8 +174,11 @@ fn sessions_word(n: usize) -> String {
     if n == 1 { "session".into() } else { format!("{n} sessions") }
 }
 
+/// Name of a score, and its average.
+type Named = (&'static str, f64);
+
 /// The weakest and the strongest of the averages.
-fn extremes(average: &Rows) -> Option<((&'static str, f64), (&'static str, f64))> {
+fn extremes(average: &Rows) -> Option<(Named, Named)> {
     let mut known: Vec<(&str, f64)> =
         SCORES.iter().filter_map(|(column, name)| Some((*name, at(average, 0, column)?))).collect();
     known.sort_by(|a, b| a.1.total_cmp(&b.1));

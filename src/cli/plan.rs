@@ -115,7 +115,7 @@ pub async fn text(
     })
 }
 
-/// One plan for people, at most [`WIDTH`] columns wide.
+/// One plan for people, at most `WIDTH` columns wide.
 #[must_use]
 pub fn one(row: &PlanRow, now: Timestamp) -> String {
     let plan = &row.plan;
@@ -198,7 +198,7 @@ fn short_focus(name: &str) -> String {
     name.split('_').next().unwrap_or(name).to_owned()
 }
 
-/// A text in lines of at most [`WIDTH`] columns, each `indent` to the right.
+/// A text in lines of at most `WIDTH` columns, each `indent` to the right.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut out = String::new();
     let mut column = 0;

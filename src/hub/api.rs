@@ -140,8 +140,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/compare",
-        says: "two sessions, or one and your average, side by side",
-        query: &[("a", "a session"), ("b", "a session, or `average`")],
+        says: "up to four sessions side by side; one alone beside your average",
+        query: &[("sessions", "ids, comma-separated")],
         body: "",
         answer: "both sides with their figures",
     },
@@ -262,15 +262,18 @@ fn operation(endpoint: &Endpoint) -> Value {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::path::Path;
 
     use axum::body::Body;
+    use axum::extract::ConnectInfo;
     use axum::http::{Request, StatusCode};
     use tower_service::Service;
 
     use super::*;
     use crate::config::Config;
     use crate::hub::Parts;
+    use crate::hub::door::Peer;
     use crate::store::Store;
 
     /// Every `.route("/api…", get(…).put(…))` in the sources of the Hub, as (method, path).
@@ -333,10 +336,13 @@ mod tests {
     async fn every_endpoint_answers() {
         let store = Store::memory().await.unwrap();
         let hub = Hub::new(Parts { config: Config::default(), store, link: None });
-        let mut router = hub.router();
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 8440));
+        let mut router = hub.guarded(at);
         for endpoint in ENDPOINTS {
             let path = endpoint.path.replace(['{', '}'], "");
-            let mut request = Request::builder().method(endpoint.method).uri(&path);
+            let mut request =
+                Request::builder().method(endpoint.method).uri(&path).header(header::HOST, at.to_string());
+            request = request.extension(ConnectInfo(Peer(at)));
             if !endpoint.body.is_empty() {
                 request = request.header(header::CONTENT_TYPE, "application/json");
             }

@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 use minijinja::{Value, context};
 use plotly::common::{DashType, Font, HoverInfo, Line, Marker, Mode, Orientation, Title};
 use plotly::configuration::DisplayModeBar;
-use plotly::layout::{Axis, AxisRange, BarMode, DragMode, HoverMode, Legend, Margin, RangeMode};
+use plotly::layout::{Axis, AxisRange, AxisType, BarMode, DragMode, HoverMode, Legend, Margin, RangeMode};
 use plotly::{Bar, Configuration, Layout, Plot, Scatter, Trace, Traces};
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -75,18 +75,20 @@ impl Figure {
     }
 }
 
+/// An axis in the page's colours.
+fn axis(title: &str) -> Axis {
+    Axis::new()
+        .title(Title::with_text(plain(title)))
+        .fixed_range(true)
+        .auto_margin(true)
+        .grid_color("var(--line)")
+        .zero_line_color("var(--line)")
+        .line_color("var(--line)")
+}
+
 /// A layout in the page's colours, with these titles of the axes.
 #[must_use]
 pub fn layout(x: &str, y: &str) -> Layout {
-    let axis = |title: &str| {
-        Axis::new()
-            .title(Title::with_text(plain(title)))
-            .fixed_range(true)
-            .auto_margin(true)
-            .grid_color("var(--line)")
-            .zero_line_color("var(--line)")
-            .line_color("var(--line)")
-    };
     Layout::new()
         .paper_background_color("rgba(0,0,0,0)")
         .plot_background_color("rgba(0,0,0,0)")
@@ -228,16 +230,15 @@ impl Chart {
 
 fn layout_of(data: &Data) -> Layout {
     let mut layout = layout(&data.x_title, &data.y_title).show_legend(data.series.len() > 1);
-    let axis = Axis::new()
-        .title(Title::with_text(plain(&data.y_title)))
-        .fixed_range(true)
-        .auto_margin(true)
-        .grid_color("var(--line)")
-        .zero_line_color("var(--line)");
+    let axis_y = axis(&data.y_title);
     layout = layout.y_axis(match data.range {
-        Some((low, high)) => axis.range(AxisRange::new(low, high)),
-        None => axis.range_mode(RangeMode::ToZero),
+        Some((low, high)) => axis_y.range(AxisRange::new(low, high)),
+        None => axis_y.range_mode(RangeMode::ToZero),
     });
+    // Of one day alone plotly would show the milliseconds.
+    if data.x.len() == 1 {
+        layout = layout.x_axis(axis(&data.x_title).type_(AxisType::Category));
+    }
     layout
 }
 

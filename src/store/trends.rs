@@ -371,7 +371,7 @@ pub struct Progress {
 }
 
 /// What has changed in the last [`PROGRESS_DAYS`] days against as many before them; figures with fewer than
-/// [`FEWEST_SESSIONS`] sessions on either side are left out.
+/// `FEWEST_SESSIONS` sessions on either side are left out.
 #[must_use]
 pub fn progress(sessions: &[SessionFigures], now: Timestamp) -> Vec<Progress> {
     let days_ago = |days: i64| now.checked_sub((days * 24).hours()).unwrap_or(Timestamp::UNIX_EPOCH);

@@ -1,5 +1,5 @@
-//! History: what improves, and every session of the player; below it one session in full ([`session`]), trends
-//! ([`trends`]) and comparison ([`compare`]).
+//! History: what improves, and every session of the player; below it one session in full (`session`), trends
+//! (`trends`) and comparison (`compare`).
 //!
 //! JSON, fields are added, never renamed: `GET /api/sessions` (the table, same parameters as the page), `GET` and
 //! `DELETE /api/sessions/{id}`, `GET /api/sessions/{id}/notes`, `GET /api/sessions/{id}/recording` (FLAC, ranges),
@@ -394,8 +394,12 @@ async fn found(hub: &Hub, viewer: &Viewer, ids: &[String]) -> Result<Vec<Session
             ids.len()
         )));
     }
-    let sessions = hub.store().briefs(&viewer.user, ids).await?;
-    match ids.iter().find(|id| !sessions.iter().any(|s| s.id == **id)) {
+    let mut named = Vec::with_capacity(ids.len());
+    for id in ids {
+        named.push(if id == "latest" { newest(hub, viewer).await?.id } else { id.clone() });
+    }
+    let sessions = hub.store().briefs(&viewer.user, &named).await?;
+    match named.iter().find(|id| !sessions.iter().any(|s| s.id == **id)) {
         Some(missing) => {
             Err(HubError::not_found(format!("there is no session `{missing}`; /history lists them")))
         }
@@ -403,13 +407,15 @@ async fn found(hub: &Hub, viewer: &Viewer, ids: &[String]) -> Result<Vec<Session
     }
 }
 
+/// The viewer's newest session.
+async fn newest(hub: &Hub, viewer: &Viewer) -> Result<SessionBrief, HubError> {
+    let newest = SessionQuery { user: viewer.user.clone(), limit: 1, ..SessionQuery::default() };
+    let found = hub.store().session_page(&newest).await?.sessions.pop();
+    found.ok_or_else(|| HubError::not_found("there is no session yet; begin one at /"))
+}
+
 /// One session of the viewer by its id, or `latest`.
 async fn found_one(hub: &Hub, viewer: &Viewer, id: &str) -> Result<SessionBrief, HubError> {
-    if id == "latest" {
-        let newest = SessionQuery { user: viewer.user.clone(), limit: 1, ..SessionQuery::default() };
-        let found = hub.store().session_page(&newest).await?.sessions.pop();
-        return found.ok_or_else(|| HubError::not_found("there is no session yet; begin one at /"));
-    }
     Ok(found(hub, viewer, &[id.to_owned()]).await?.remove(0))
 }
 

@@ -40,7 +40,7 @@ pub struct Outcome {
     pub metric: Metric,
     /// What can be said.
     pub verdict: Verdict,
-    /// Its measure in that session, in [`unit`]s.
+    /// Its measure in that session, in units of [`unit()`].
     pub now: Option<f64>,
     /// Mean of its measure over the sessions before.
     pub before: Option<f64>,

@@ -115,7 +115,10 @@ async fn notes(
     Query(filter): Query<NotesFilter>,
 ) -> Result<Response, HubError> {
     let (_, row) = read(&hub, &viewer, &id).await?;
-    let (notes, chords) = strokes(&hub, &row.id).await?;
+    let (mut notes, chords) = strokes(&hub, &row.id).await?;
+    if !filter.wrong.is_empty() {
+        notes.retain(|n| !n.right && !n.note.gated);
+    }
     let total = notes.len();
     let limit = filter.limit.unwrap_or(MOST_NOTES).min(MOST_NOTES);
     let part: Vec<&JudgedNote> = notes.iter().skip(filter.from).take(limit).collect();

@@ -199,15 +199,9 @@ fn charts(points: &[TrendPoint], step: Step) -> Vec<Chart> {
         ));
     }
     let minutes = series("minutes", &|p| Some((p.practice_s / 6.0).round() / 10.0));
-    let sessions = series("sessions", &|p| Some(p.sessions as f64));
     let total: f64 = points.iter().map(|p| p.practice_s).sum();
     let alt = format!("Time really played {by}: {} in all.", duration_words(total));
-    charts.push(Chart::bars(
-        "practice",
-        "Practice time",
-        &alt,
-        &data("minutes", vec![minutes, sessions], None),
-    ));
+    charts.push(Chart::bars("practice", "Practice time", &alt, &data("minutes", vec![minutes], None)));
     let right = series("right", &|p| {
         (p.judged_count > 0).then(|| 100.0 * p.right_count as f64 / p.judged_count as f64)
     });
