@@ -28,14 +28,16 @@
 //!   wishes, of which [`app::course`] says what they mean in which phase.
 //! - The **metronome** ([`audio::metronome`]) clicks at exact frames of the output; the loop finds the clicks in the input,
 //!   takes them out before the analyser ([`dsp::click`]), and tells the session when its beats were heard.
+//! - **Several devices**: the daemon writes to its own SQLite alone; [`store::copy`] carries the rows to a shared Postgres from an
+//!   outbox that triggers fill, so that an outage makes the copy late and nothing else. Hub, chat and plans read either.
 //! - **Telemetry** delays neither playing nor advice: spans are stored in the background and delivered from the store.
 //!
 //! ## Layers: an import only points downwards (`tests/house.rs`)
 //! | layer | modules |
 //! |---|---|
 //! | 4 | [`cli`] (command line, display, report, tuner), [`app`] (wiring, [`app::studio`] with its sessions, signals, ordered shutdown) |
-//! | 3 actors | [`chat`] (questions in words: agent, graph, charts, Markdown), [`coach`] (live advice, offline coach, summary) |
-//! | 2 ports | [`audio`] (capture, loop, player, virtual guitarist), [`llm`], [`speech`], [`store`] (the only SQL), [`telemetry`] |
+//! | 3 actors | [`chat`] (questions in words: agent, graph, charts, Markdown), [`coach`] (live advice, offline coach, summary, practice plans), [`hub`] (web pages and their API, behind one guard) |
+//! | 2 ports | [`audio`] (capture, loop, player, virtual guitarist), [`llm`], [`speech`], [`store`] (the only SQL, for SQLite and Postgres alike), [`telemetry`] |
 //! | 1 | [`config`] (all settings), [`prompt`] (versioned templates), [`span`] (the one way to make a span), [`http`] (the one client) |
 //! | 0 pure | [`dsp`] (hearing), [`music`] (notes, scales, tunings), [`practice`] (scores, windows, session), [`names`] (every span and attribute name) |
 //!
@@ -49,6 +51,11 @@
 //! [`app::session`] closes a window → [`coach`] renders the [`prompt`] → [`llm`] streams, each attempt a span (or
 //! [`coach::offline`] chooses its words) → sentence by sentence to [`speech`] → [`app::mouth`] → [`audio::player`]. Text and
 //! voice are two traces, linked: a failed voice never fails the text.
+//!
+//! ## The way of one question
+//! [`hub::pages::chat`] or [`cli`] → [`chat`] walks its graph ([`chat::graph`]): is it about practice, is there a model → the model
+//! calls a tool → [`store::query`] parses the SQL, asks the database through views of one player's rows, within limits → rows go
+//! back trimmed → the answer as Markdown, its chart made from the rows.
 //!
 //! ## Where the code departs from the design it grew from
 //! - `span` and `http` stand in layer 1, so that every port can make spans and none needs another's client.

@@ -174,6 +174,9 @@ impl Beat {
         let first = click.origin + (self.count_in - EARLY) * beat;
         if self.count_in > 0.0 && stretch.beat == 0.0 && now < first + beat {
             self.judged_from = first;
+        } else if self.judged_from == f64::INFINITY {
+            // The count-in passed unheard: the input was away.
+            self.judged_from = if stretch.beat == 0.0 { first } else { now };
         }
         let news = self.known.is_none_or(|k| k.source != source);
         let most = if source == Source::Heard { MOVED.0 } else { MOVED.1 };

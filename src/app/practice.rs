@@ -67,7 +67,7 @@ pub async fn run(base: Config, wishes: Wishes) -> Result<Exit, Stop> {
     let (mut config, chosen, setup, forgotten) = remember(&base, &store).await?;
     let plan = match &wishes.plan {
         None => None,
-        Some(name) => Some(find_plan(&store, &config.user, name).await?),
+        Some(name) => Some(find_plan(&store, &config, name).await?),
     };
     // What waits for its session is the player's own setup; the plan is that session's alone.
     let own = config.clone();

@@ -46,8 +46,8 @@ pub fn summary(row: &SessionRow, notes: &[JudgedNote], windows: &[WindowRecord])
     Some(summary)
 }
 
-/// Makes recordings known that a killed program left behind, and removes those that hold nothing or whose session is
-/// gone. The right to capture must be held.
+/// Makes recordings known that a killed program left behind, and removes those that hold nothing. One whose session is
+/// not in this store stays as it is. The right to capture must be held.
 pub async fn recordings(store: &Store) {
     let left = match store.recordings_without_row().await {
         Ok(left) => left,
@@ -59,12 +59,25 @@ pub async fn recordings(store: &Store) {
     for (path, session) in left {
         let mend = path.clone();
         let mended = tokio::task::spawn_blocking(move || flac::mend(&mend)).await;
-        let (Some(session), Ok(Ok((samples @ 1.., rate)))) = (session, mended) else {
-            tracing::info!(file = %path.display(), "a recording without sound or session is removed");
-            // If it cannot be removed now, the next start tries again.
-            let _ = std::fs::remove_file(&path);
-            continue;
+        let (samples, rate) = match mended {
+            Ok(Ok((0, _))) => {
+                tracing::info!(file = %path.display(), "a recording without sound is removed");
+                // If it cannot be removed now, the next start tries again.
+                let _ = std::fs::remove_file(&path);
+                continue;
+            }
+            Ok(Ok(found)) => found,
+            Ok(Err(e)) => {
+                tracing::warn!(file = %path.display(), "a recording that was cut off cannot be read: {}", chain(&e));
+                continue;
+            }
+            Err(e) => {
+                tracing::error!(file = %path.display(), "a recording that was cut off was not looked at: {e}");
+                continue;
+            }
         };
+        // Its session may be in a backup, or in a file that is yet to be imported.
+        let Some(session) = session else { continue };
         let row = RecordingRow {
             session,
             file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),

@@ -24,6 +24,7 @@ use crate::audio::player::Player;
 use crate::audio::supervisor::DeviceEvent;
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::screen::DeviceState;
+use crate::coach;
 use crate::config::Config;
 use crate::hub::link::{Control, LiveView, Phase, Setup};
 use crate::music::scale::Scale;
@@ -170,7 +171,9 @@ impl Studio {
 
     /// The settings with the plan of the command line, which the first session carries out.
     fn given_plan(&mut self) -> (Config, Option<PlanRow>) {
-        let (mut config, plan) = (self.config.clone(), self.p.plan.take());
+        let mut config = self.config.clone();
+        // It is its player's alone.
+        let plan = self.p.plan.take_if(|plan| plan.user == config.user);
         if let Some(plan) = &plan {
             plan.plan.apply(&mut config.practice);
         }
@@ -180,7 +183,7 @@ impl Studio {
     /// The settings with a plan of the player's, for one session.
     async fn planned(&self, name: &str) -> Result<(Config, PlanRow), Stop> {
         let mut config = self.config.clone();
-        let plan = find_plan(&self.p.store, &config.user, name).await?;
+        let plan = find_plan(&self.p.store, &config, name).await?;
         plan.plan.apply(&mut config.practice);
         setup::check(&config, &self.chosen)?;
         Ok((config, plan))
@@ -483,7 +486,8 @@ impl Studio {
         });
         if let Ok(would) = begin::view(&self.config, &self.p.setup, scale.as_ref()) {
             self.p.stage.change_view(|v| {
-                *v = LiveView { session: v.session.take(), plan: None, ..would };
+                let session = v.session.take().filter(|_| v.user == would.user);
+                *v = LiveView { session, plan: None, ..would };
             });
         }
         let silence = LiveFrame { level_db: f32::NEG_INFINITY, ..LiveFrame::default() };
@@ -495,8 +499,8 @@ impl Studio {
 ///
 /// # Errors
 /// There is none of that name; the store cannot be read.
-pub async fn find_plan(store: &Store, user: &str, name: &str) -> Result<PlanRow, Stop> {
-    store.plan(user, name).await.map_err(|e| {
+pub async fn find_plan(store: &Store, config: &Config, name: &str) -> Result<PlanRow, Stop> {
+    coach::plan::find(store, config.database_url.reveal(), &config.user, name).await.map_err(|e| {
         let missing = matches!(e, StoreError::NotFound { .. } | StoreError::Ambiguous { .. });
         Stop::because(if missing { Exit::NotFound } else { Exit::Data }, &e)
     })

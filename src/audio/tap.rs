@@ -106,7 +106,8 @@ impl TapReader {
         // Asked first: what was handed over before is then seen.
         let ended = self.samples.is_abandoned();
         let closed = self.closed.load(Ordering::Acquire);
-        let mut room = out.len();
+        // Counted before the marks are looked at: what comes later may lie beyond a mark that was not seen.
+        let mut room = out.len().min(self.samples.slots());
         if let Ok(mark) = self.marks.peek() {
             let before = mark.at - self.taken;
             if before == 0 {

@@ -205,6 +205,12 @@ pub enum ChatError {
     /// More was asked than fits.
     #[error("the question has {0} characters; {MAX_QUESTION} are possible")]
     TooLong(usize),
+    /// Others are being answered.
+    #[error("{turns} questions are being answered: wait a moment and ask again")]
+    Busy {
+        /// So many at a time.
+        turns: usize,
+    },
     /// The thread could not be read or kept.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -86,6 +86,7 @@ pub async fn run(config: Config, args: ChatArgs) -> Result<Exit, Stop> {
 fn stop(error: ChatError) -> Stop {
     let exit = match &error {
         ChatError::Empty | ChatError::TooLong(_) => Exit::Usage,
+        ChatError::Busy { .. } => Exit::Busy,
         ChatError::Store(_) => Exit::Data,
     };
     Stop::because(exit, &error)

@@ -60,11 +60,8 @@ impl Served {
     #[must_use]
     pub fn knows(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        if self.hosts.contains(&host) {
-            return true;
-        }
         let Some((name, port)) = split(&host) else { return false };
-        let listed = self.hosts.iter().any(|h| *h == name);
+        let listed = self.hosts.iter().any(|h| *h == name || *h == host);
         // Behind a proxy the port in the name is the proxy's.
         if listed && self.proxy {
             return true;
@@ -92,6 +89,12 @@ fn split(host: &str) -> Option<(&str, Option<u16>)> {
         None => None,
         Some(port) => port.parse().ok().map(|port| (name, Some(port))),
     }
+}
+
+/// `localhost`, or a loopback address in digits.
+fn is_loopback_name(name: &str) -> bool {
+    let ip = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// Where a request comes from.
@@ -167,7 +170,9 @@ pub fn judge(
         }
     }
     let passed_on = version < Version::HTTP_11 || PASSED_ON.iter().any(|name| headers.contains_key(*name));
-    let here = peer.is_some_and(|ip| ip.to_canonical().is_loopback());
+    // A name of the network in `Host` comes through a proxy, even one that says nothing of itself.
+    let by_loopback_name = split(&host).is_some_and(|(name, _)| is_loopback_name(name));
+    let here = by_loopback_name && peer.is_some_and(|ip| ip.to_canonical().is_loopback());
     Ok(if here && !passed_on && !served.proxy { Standing::Local } else { Standing::Remote })
 }
 

@@ -54,6 +54,24 @@ pub fn checked(mut setup: Setup) -> Result<Setup, HubError> {
     Ok(setup)
 }
 
+/// As [`checked`], for a setup that comes from a browser: a file or a device by its path is only what this program was
+/// started with, since whoever may steer it may not read the machine's files.
+///
+/// # Errors
+/// As [`checked`].
+pub fn given(hub: &Hub, setup: Setup) -> Result<Setup, HubError> {
+    let input = setup.input.trim();
+    let sound = ["wav", "wave", "flac"];
+    let like_a_file = input.contains(['/', '\\'])
+        || input.rsplit_once('.').is_some_and(|(_, e)| sound.iter().any(|k| e.eq_ignore_ascii_case(k)));
+    if like_a_file && input != hub.config().audio.input.trim() {
+        return Err(HubError::bad(format!(
+            "input: `{input}` is a file; from the Hub only sound devices can be chosen, and `demo`"
+        )));
+    }
+    checked(setup)
+}
+
 /// The setup kept for a player; `None`: nothing is kept, or what is kept is of another version.
 async fn kept(store: &Store, user: &str) -> Result<Option<Setup>, HubError> {
     Ok(store.settings(user).await?.and_then(|json| serde_json::from_str(&json).ok()))

@@ -246,8 +246,8 @@ impl<'a> Copy<'a> {
         }
         let mut tx = self.local.begin().await?;
         for statement in [
-            // All of it is queued anew; deletions stay.
-            "DELETE FROM copy_queue WHERE kind NOT LIKE 'delete %'",
+            // All of it is queued anew; deletions stay, but for those of players: a name may mean somebody else there.
+            "DELETE FROM copy_queue WHERE kind NOT LIKE 'delete %' OR kind = 'delete users'",
             "INSERT INTO copy_queue (kind, id) SELECT 'users', id FROM users ORDER BY created_at",
             "INSERT INTO copy_queue (kind, id) SELECT 'user_settings', user_id FROM user_settings",
             "INSERT INTO copy_queue (kind, id) SELECT 'plans', id FROM plans ORDER BY id",
@@ -258,7 +258,15 @@ impl<'a> Copy<'a> {
         ] {
             sql(statement).execute(&mut tx).await?;
         }
-        sql("UPDATE copy_target SET server_id = $1, tombstone = 0").bind(server).execute(&mut tx).await?;
+        // What others deleted there before this file came to it was never of this file.
+        let newest: i64 = sql("SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM tombstones")
+            .scalar(self.shared.reader())
+            .await?;
+        sql("UPDATE copy_target SET server_id = $1, tombstone = $2")
+            .bind(server)
+            .bind(newest)
+            .execute(&mut tx)
+            .await?;
         tx.commit().await
     }
 

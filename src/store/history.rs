@@ -296,7 +296,9 @@ impl Store {
         }
         let places = (0..ids.len()).map(|n| format!("${}", n + 2)).collect::<Vec<_>>().join(", ");
         let rows = sql_owned(format!(
-            "SELECT s.id, s.started_at, s.ended_at, s.end_reason, s.owner, s.scale, s.mode, s.deployment, s.input, \
+            "SELECT s.id, s.started_at, s.ended_at, s.end_reason, s.owner, \
+             (SELECT d.seen_at FROM daemons d WHERE d.owner = s.owner) AS seen_at, \
+             s.scale, s.mode, s.deployment, s.input, \
              s.plan_id, s.note_count, s.judged_count, s.right_count, s.practice_s, s.mean_abs_cents, s.timing_sd_ms, \
              s.played_bpm, s.pitch_json, s.pitch_accuracy, s.scale_conformity, s.timing_stability, s.noise_control, \
              s.overall, (SELECT CAST(COUNT(*) AS BIGINT) FROM recordings r WHERE r.session_id = s.id) AS recorded \
@@ -323,7 +325,7 @@ impl Store {
             None => self.count_session(&id).await?,
         };
         Ok(SessionBrief {
-            running: end.is_none() && self.is_alive(&owner),
+            running: end.is_none() && self.runs(row, &owner)?,
             started_at: moment(self.get(row, "started_at")?),
             ended_at: self.get::<Option<i64>>(row, "ended_at")?.map(moment),
             end,

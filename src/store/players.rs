@@ -266,7 +266,9 @@ impl Store {
                 .bind(id)
                 .optional_scalar(&mut *tx)
                 .await?;
-            if let Some(path) = file.and_then(|file| self.recording_path(&file)) {
+            // One that a killed program left is not in the table yet.
+            let file = file.unwrap_or_else(|| format!("{id}.flac"));
+            if let Some(path) = self.recording_path(&file) {
                 match std::fs::remove_file(&path) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                         return Err(StoreError::io(&path, e));

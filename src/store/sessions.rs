@@ -316,10 +316,8 @@ impl Store {
         let end: Option<String> = self.get(row, "end_reason")?;
         let summary: Option<String> = self.get(row, "summary_json")?;
         let owner: String = self.get(row, "owner")?;
-        let seen: Option<i64> = self.get(row, "seen_at")?;
         Ok(SessionRow {
-            running: end.is_none()
-                && if self.is_shared() { seen_lately(seen) } else { self.is_alive(&owner) },
+            running: end.is_none() && self.runs(row, &owner)?,
             id: id.parse().map_err(|e| self.unreadable(format!("the session id {id}"), e))?,
             user: self.get(row, "user_name")?,
             deployment: self.get(row, "deployment")?,
@@ -431,6 +429,12 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Whether the process that writes a session still does; the row has the `seen_at` of its daemon.
+    pub(super) fn runs(&self, row: &Row, owner: &str) -> Result<bool, StoreError> {
+        let seen: Option<i64> = self.get(row, "seen_at")?;
+        Ok(if self.is_shared() { seen_lately(seen) } else { self.is_alive(owner) })
     }
 
     /// Rows of a query whose one parameter is the session.

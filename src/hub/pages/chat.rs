@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use minijinja::{Value, context};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::chat::chart::{ChartKind, ChartSpec};
 use crate::chat::graph::{self, Node};
@@ -49,6 +49,7 @@ impl std::convert::From<ChatError> for HubError {
     fn from(error: ChatError) -> Self {
         match error {
             ChatError::Empty | ChatError::TooLong(_) => Self::bad(error.to_string()),
+            ChatError::Busy { .. } => Self { status: StatusCode::TOO_MANY_REQUESTS, said: error.to_string() },
             ChatError::Store(error) => error.into(),
         }
     }
@@ -192,6 +193,10 @@ async fn ask(State(hub): State<Hub>, viewer: Viewer, Form(wish): Form<Wish>) -> 
     Ok(Redirect::to(&format!("/chat/{}#m{}", turn.chat, turn.seq)))
 }
 
+/// Turns at a time: each may cost the owner of the key money, and goes on when its asker has left.
+const MOST_TURNS: usize = 4;
+static TURNS: Semaphore = Semaphore::const_new(MOST_TURNS);
+
 /// A turn of its own: whoever asked may leave before it is over.
 async fn take(
     coach: &Coach,
@@ -201,7 +206,9 @@ async fn take(
     events: mpsc::UnboundedSender<crate::chat::Event>,
 ) -> Result<Turn, ChatError> {
     let coach = coach.clone();
+    let turn = TURNS.try_acquire().map_err(|_| ChatError::Busy { turns: MOST_TURNS })?;
     let task = tokio::spawn(async move {
+        let _turn = turn;
         coach.turn(Question { user: &user, chat, text: &question, from: From::Web }, events).await
     });
     match task.await {

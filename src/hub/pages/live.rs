@@ -80,7 +80,7 @@ async fn control(
     let user = Some(viewer.user.clone());
     let wish = match wish {
         Control::Start { setup: Some(given), plan, .. } => {
-            let given = setup::checked(given)?;
+            let given = setup::given(&hub, given)?;
             setup::keep(hub.store(), &viewer, &given).await?;
             Control::Start { setup: Some(given), plan, user }
         }
@@ -89,7 +89,7 @@ async fn control(
             Control::Start { setup: Some(setup::of(&hub, &viewer).await?), plan, user }
         }
         Control::Set { setup: given, .. } => {
-            let given = setup::checked(given)?;
+            let given = setup::given(&hub, given)?;
             setup::keep(hub.store(), &viewer, &given).await?;
             Control::Set { setup: given, user }
         }
@@ -116,7 +116,7 @@ async fn set(
     viewer: Viewer,
     Json(given): Json<Setup>,
 ) -> Result<Json<Setup>, HubError> {
-    let given = setup::checked(given)?;
+    let given = setup::given(&hub, given)?;
     setup::keep(hub.store(), &viewer, &given).await?;
     if let Some(link) = hub.link() {
         let (phase, user) = {

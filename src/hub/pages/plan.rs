@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::coach::plan::{Ask, PlanError, Planner, ago, words};
 use crate::hub::link::{Control, Phase};
-use crate::hub::{Hub, HubError, Viewer, page};
+use crate::hub::{Hub, HubError, Viewer, page, setup};
 use crate::store::{PlanRow, PlanStatus};
 
 /// Plans listed unless asked otherwise, and at most.
@@ -229,8 +229,9 @@ async fn start(hub: &Hub, viewer: &Viewer, id: &str) -> Result<PlanRow, HubError
         });
     }
     let row = planner(hub).accept(&viewer.user, id).await?;
-    let begin =
-        Control::Start { setup: None, plan: Some(row.id.to_string()), user: Some(viewer.user.clone()) };
+    // With the player's own setup: the session then is this player's, whoever played before.
+    let setup = Some(setup::of(hub, viewer).await?);
+    let begin = Control::Start { setup, plan: Some(row.id.to_string()), user: Some(viewer.user.clone()) };
     link.control.try_send(begin).map_err(|_| HubError {
         status: StatusCode::SERVICE_UNAVAILABLE,
         said:

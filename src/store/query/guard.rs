@@ -15,6 +15,7 @@ use sqlparser::ast::{
 };
 use sqlparser::dialect::{Dialect as ParserDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::{Dialect, views};
 
@@ -131,11 +132,15 @@ pub fn check(dialect: Dialect, sql: &str, max_rows: usize) -> Result<String, Ref
         Dialect::Sqlite => &SQLiteDialect {},
         Dialect::Postgres => &PostgreSqlDialect {},
     };
+    let unparsed =
+        |e: &dyn std::fmt::Display| Refusal(format!("the query does not parse as {}: {e}", dialect.name()));
+    let tokens = Tokenizer::new(parser, sql).tokenize().map_err(|e| unparsed(&e))?;
+    tokens.iter().try_for_each(plain_token)?;
     let statements = Parser::new(parser)
         .with_recursion_limit(MAX_DEPTH)
-        .try_with_sql(sql)
-        .and_then(|mut p| p.parse_statements())
-        .map_err(|e| Refusal(format!("the query does not parse as {}: {e}", dialect.name())))?;
+        .with_tokens(tokens)
+        .parse_statements()
+        .map_err(|e| unparsed(&e))?;
     let Ok([statement]) = <[Statement; 1]>::try_from(statements) else {
         return refuse("exactly one statement is allowed");
     };
@@ -145,7 +150,57 @@ pub fn check(dialect: Dialect, sql: &str, max_rows: usize) -> Result<String, Ref
     let mut guard = Guard { dialect, tables: 0, concatenations: 0 };
     guard.query(&mut query, &Scope::default())?;
     limit(&mut query, max_rows)?;
-    Ok(query.to_string())
+    let text = query.to_string();
+    // What is written out must read as what was checked.
+    let again = Parser::new(parser)
+        .with_recursion_limit(MAX_DEPTH)
+        .try_with_sql(&text)
+        .and_then(|mut p| p.parse_statements());
+    match again.as_deref() {
+        Ok([again]) if again.to_string() == text => Ok(text),
+        _ => refuse("the query cannot be written out unambiguously; write it more simply"),
+    }
+}
+
+/// Refuses what the parser might write out differently from how a database reads it: texts with backslashes or quotes in a row in
+/// them, names in quotes with anything but letters, digits, blanks and underlines, and texts of other kinds.
+fn plain_token(token: &Token) -> Checked {
+    match token {
+        Token::SingleQuotedString(text) if !text.contains('\\') && !text.contains("''") => Ok(()),
+        Token::SingleQuotedString(_) => refuse("texts must not hold backslashes or two quotes in a row"),
+        Token::Word(word) if word.quote_style.is_some() => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ' ';
+            if word.value.chars().all(plain) {
+                Ok(())
+            } else {
+                refuse("names hold letters, digits and _ only")
+            }
+        }
+        Token::Word(_)
+        | Token::Number(..)
+        | Token::Whitespace(_)
+        | Token::Comma
+        | Token::DoubleEq
+        | Token::Eq
+        | Token::Neq
+        | Token::Lt
+        | Token::Gt
+        | Token::LtEq
+        | Token::GtEq
+        | Token::Plus
+        | Token::Minus
+        | Token::Mul
+        | Token::Div
+        | Token::Mod
+        | Token::StringConcat
+        | Token::LParen
+        | Token::RParen
+        | Token::Period
+        | Token::DoubleColon
+        | Token::SemiColon
+        | Token::EOF => Ok(()),
+        other => refuse(format!("`{}` is not allowed here", shortened(&other.to_string()))),
+    }
 }
 
 /// Bounds the outermost query.

@@ -30,14 +30,13 @@ pub(super) async fn run(pool: &PgPool, user: &str, sql: &str, limits: Limits) ->
     let access = prepare(&mut owner).await?;
     let options = pool.connect_options().as_ref().clone();
     let options = options.username(&access.role).password(&hash(&format!("{}:login", access.secret)));
-    // Logged in as the role, nothing can lead back to the owner's rights. Where the server lets nobody in by password,
-    // the owner takes the role: then it is the guard that keeps a query from giving it back.
-    let mut connection = match tokio::time::timeout(limits.time, options.connect()).await {
-        Ok(Ok(reader)) => {
-            let _ = tokio::time::timeout(limits.time, owner.close()).await;
-            reader
-        }
-        Ok(Err(_)) | Err(_) => owner,
+    // Logged in as the role, nothing can lead back to the owner's rights.
+    let reader = tokio::time::timeout(limits.time, options.connect()).await;
+    let _ = tokio::time::timeout(limits.time, owner.close()).await;
+    let mut connection = match reader {
+        Ok(Ok(reader)) => reader,
+        Ok(Err(e)) => return Err(no_login(&access.role, &e.to_string())),
+        Err(_) => return Err(no_login(&access.role, "no answer in time")),
     };
     narrow(&mut connection, user, &access, limits).await.map_err(broken)?;
     let began = std::time::Instant::now();
@@ -46,6 +45,15 @@ pub(super) async fn run(pool: &PgPool, user: &str, sql: &str, limits: Limits) ->
     // The transaction held nothing; a server that does not say goodbye in time is no matter of the answer.
     let _ = tokio::time::timeout(limits.time, connection.close()).await;
     answer.map(|rows| Rows { elapsed, ..rows }).map_err(|e| explained(&e, limits))
+}
+
+/// The role cannot log in: nothing is asked by any other.
+fn no_login(role: &str, why: &str) -> QueryError {
+    QueryError::Unavailable(format!(
+        "the shared store lets the database role {role} not in ({why}); questions are asked by it alone, since it may \
+         read nothing but one player's rows. Ask the administrator of the database to let it in by password \
+         (a line for it in pg_hba.conf: scram-sha-256)"
+    ))
 }
 
 /// How the views are read.
