@@ -423,6 +423,13 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_says_nothing_of_itself_opens_no_door() {
+        let hub = served("127.0.0.1:8440", &["school.example"], false);
+        assert_eq!(asked(&hub, HERE, "/", &[("host", "school.example:8440")]), Ok(Standing::Remote));
+        assert_eq!(asked(&hub, HERE, "/", &[("host", "school.example")]), Err(Refusal::Host));
+    }
+
+    #[test]
     fn other_sites_are_turned_away() {
         let hub = served("127.0.0.1:8440", &[], false);
         let own = ("host", "localhost:8440");

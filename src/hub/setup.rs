@@ -111,6 +111,7 @@ pub fn may_steer(view: &LiveView, viewer: &Viewer) -> Result<(), HubError> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::hub::Parts;
 
     #[test]
     fn a_setup_is_written_properly() {
@@ -144,5 +145,19 @@ mod tests {
             assert!(said.contains(says), "{said}");
         }
         checked(fine).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_browser_chooses_devices_and_no_files() {
+        let mut config = Config::default();
+        config.audio.input = "takes/mine.wav".into();
+        let hub = Hub::new(Parts { config, store: Store::memory().await.unwrap(), link: None });
+        let with = |input: &str| Setup { input: input.into(), ..Setup::of(hub.config()) };
+        for file in ["/etc/passwd", "../x", "take.wav", "A.FLAC", "C:\\take"] {
+            assert!(given(&hub, with(file)).unwrap_err().said.contains("is a file"), "{file}");
+        }
+        for fine in ["", "demo", "Scarlett 2i2 USB", "hw:1,0", "takes/mine.wav"] {
+            given(&hub, with(fine)).unwrap();
+        }
     }
 }
