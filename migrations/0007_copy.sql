@@ -9,6 +9,8 @@ CREATE TABLE copy_target (
     server_id TEXT NOT NULL DEFAULT '',
     -- Deletions that others made there are known up to this one.
     tombstone BIGINT NOT NULL DEFAULT 0,
+    -- Players that others deleted there up to this one were other people: a name says nothing from before the joining.
+    players_from BIGINT NOT NULL DEFAULT 0,
     -- 1 within a transaction whose changes are not to be queued (by row).
     quiet     BIGINT NOT NULL DEFAULT 0
 );

@@ -507,7 +507,10 @@ mod tests {
         let away = "192.168.1.9".parse().ok();
         assert_eq!(asked(&hub, away, "/", &[host]), Ok(Standing::Remote));
         assert_eq!(asked(&hub, None, "/", &[host]), Ok(Standing::Remote));
-        assert_eq!(asked(&hub, "::ffff:127.0.0.1".parse().ok(), "/", &[host]), Ok(Standing::Local));
+        let mapped = "::ffff:127.0.0.1".parse().ok();
+        assert_eq!(asked(&hub, mapped, "/", &[("host", "127.0.0.1:8440")]), Ok(Standing::Local));
+        // Whoever asks for the address of the network from loopback is a proxy.
+        assert_eq!(asked(&hub, mapped, "/", &[host]), Ok(Standing::Remote));
         assert_eq!(asked(&hub, HERE, "/", &[host, ("x-forwarded-for", "127.0.0.1")]), Ok(Standing::Remote));
         assert_eq!(asked(&hub, away, "/", &[host, ("x-forwarded-for", "127.0.0.1")]), Ok(Standing::Remote));
         let mut headers = HeaderMap::new();

@@ -258,11 +258,11 @@ impl<'a> Copy<'a> {
         ] {
             sql(statement).execute(&mut tx).await?;
         }
-        // What others deleted there before this file came to it was never of this file.
+        // A player deleted there before this file came to it was somebody else of that name.
         let newest: i64 = sql("SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM tombstones")
             .scalar(self.shared.reader())
             .await?;
-        sql("UPDATE copy_target SET server_id = $1, tombstone = $2")
+        sql("UPDATE copy_target SET server_id = $1, tombstone = 0, players_from = $2")
             .bind(server)
             .bind(newest)
             .execute(&mut tx)
@@ -285,10 +285,12 @@ impl<'a> Copy<'a> {
                 .bind(BATCH)
                 .all(self.shared.reader())
                 .await?;
+        let joined: i64 = sql("SELECT players_from FROM copy_target").scalar(self.local.reader()).await?;
         for row in &rows {
             let (seq, at): (i64, i64) = (self.shared.get(row, "seq")?, self.shared.get(row, "deleted_at")?);
             let (kind, id): (String, String) = (self.shared.get(row, "kind")?, self.shared.get(row, "id")?);
-            if self.is_being_played(&kind, &id, at).await? {
+            let somebody_else = kind == "users" && seq <= joined;
+            if !somebody_else && self.is_being_played(&kind, &id, at).await? {
                 // Its writer would find its session gone; it goes when it has ended.
                 break;
             }
@@ -296,6 +298,7 @@ impl<'a> Copy<'a> {
             let mut tx = self.local.begin().await?;
             sql("UPDATE copy_target SET quiet = 1").execute(&mut tx).await?;
             match kind.as_str() {
+                _ if somebody_else => {}
                 "users" => {
                     self.local.remove_user(&mut tx, &id, at).await?;
                 }
